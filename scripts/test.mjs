@@ -1,0 +1,54 @@
+// `npm test`: every check of this repository, one stage after the other, and one line of totals at the end.
+
+import { succeeds } from './command.mjs'
+import { ensureInstalled } from './ensure-installed.mjs'
+import { runNode24 } from './node24.mjs'
+import { runVitest } from './vitest-totals.mjs'
+
+/** @type {(name: string) => () => boolean} */
+const npm = (name) => () => succeeds('npm', ['run', '--silent', name])
+/** @type {(file: string) => () => boolean} */
+const node = (file) => () => succeeds(process.execPath, [file])
+
+let totals = { passed: 0, failed: 0, skipped: 0 }
+const tests = () => {
+  const { ok, ...counts } = runVitest()
+  totals = counts
+  return ok
+}
+
+/** @type {[string, () => boolean][]} */
+const stages = [
+  ['install', ensureInstalled],
+  ['build', npm('build')],
+  ['lint', npm('lint')],
+  ['types', npm('typecheck')],
+  ['import boundaries', npm('check:boundaries')],
+  ['fixtures', node('scripts/check-fixtures.mjs')],
+  ['unit and conformance tests', tests],
+  ['packed packages', npm('check:packages')],
+  ['Node 24', runNode24],
+]
+
+/** @type {string[]} */
+const failed = []
+/** @type {string[]} */
+const times = []
+for (const [name, run] of stages) {
+  console.log(`\n=== ${name} ===`)
+  const start = performance.now()
+  const passed = run()
+  const seconds = ((performance.now() - start) / 1000).toFixed(1)
+  times.push(`${passed ? 'ok  ' : 'FAIL'} ${name} ${seconds} s`)
+  console.log(times.at(-1))
+  if (!passed) failed.push(name)
+  // Nothing after these two could say anything.
+  if (!passed && (name === 'install' || name === 'build')) break
+}
+
+console.log(`\n=== summary ===\n${times.join('\n')}`)
+if (failed.length > 0) console.log(`failed: ${failed.join(', ')}`)
+// A failed stage counts as one failure where no failed test stands for it.
+const failures = Math.max(totals.failed, failed.length > 0 ? 1 : 0)
+console.log(`${totals.passed} passed, ${failures} failed${totals.skipped > 0 ? `, ${totals.skipped} skipped` : ''}`)
+process.exit(failures === 0 ? 0 : 1)
