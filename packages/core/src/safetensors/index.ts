@@ -1,0 +1,3 @@
+export * from './element-types.js'
+export * from './parse-safetensors.js'
+export * from './serialize-safetensors.js'

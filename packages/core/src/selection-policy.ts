@@ -1,0 +1,138 @@
+import type { AttentionBackend } from './contract/attention-backend.js'
+import { type AttentionSpec, denseSpec } from './contract/attention-spec.js'
+import type { Layout, TokenWeights } from './contract/layout.js'
+import type { Tensor } from './contract/tensor.js'
+import { InvalidConfigError } from './errors/invalid-config-error.js'
+import { type PhsaConfig, phsaConfig } from './phsa-config.js'
+import { RandomStream } from './random-stream.js'
+
+export interface PolicyInput {
+  /** [Tq, Hq, D] */
+  readonly q: Tensor
+  /** [Tk, Hkv, D] */
+  readonly k: Tensor
+  readonly weights: TokenWeights
+  readonly layout: Layout
+  readonly spec: AttentionSpec
+}
+
+/**
+ * A way to choose blocks: PHSA itself or a baseline (spec 8). `configure` says which configuration it runs with, `spec` what its kernels
+ * are compiled for, `select` fills `selected`; all of them then use the same `attend`.
+ */
+export interface SelectionPolicy {
+  readonly name: PolicyName
+  configure(config: PhsaConfig): PhsaConfig
+  spec(spec: AttentionSpec): AttentionSpec
+  /** i32 [Hkv, Tq, topK]; every call queues work and returns. */
+  select(backend: AttentionBackend, input: PolicyInput): Tensor
+}
+
+export const POLICY_NAMES = ['phsa', 'dense', 'mean-pool', 'punctuation-only', 'infllm-v2', 'random', 'oracle'] as const
+export type PolicyName = (typeof POLICY_NAMES)[number]
+
+const unchanged = {
+  configure: (config: PhsaConfig) => config,
+  spec: (spec: AttentionSpec) => spec,
+}
+
+/** Pool, score, take the best: for PHSA and the baselines that differ from it by parameters only. */
+function selectByRepresentatives(backend: AttentionBackend, { q, k, weights, layout, spec }: PolicyInput): Tensor {
+  return backend.memory.scope(() => {
+    const reps = backend.attention.poolBlocks({ k, weights, layout, spec })
+    return backend.attention.selectBlocks({ q, reps, layout, spec })
+  })
+}
+
+/** PHSA with the configured lambda (spec 3, 4). */
+export const phsaPolicy: SelectionPolicy = { name: 'phsa', ...unchanged, select: selectByRepresentatives }
+
+/** Only the global branch: lambda = 1. */
+export const meanPoolPolicy: SelectionPolicy = {
+  name: 'mean-pool',
+  ...unchanged,
+  configure: (config) => ({ ...config, lambda: 1 }),
+  select: selectByRepresentatives,
+}
+
+/** Only the punctuation branch: lambda = 0. */
+export const punctuationOnlyPolicy: SelectionPolicy = {
+  name: 'punctuation-only',
+  ...unchanged,
+  configure: (config) => ({ ...config, lambda: 0 }),
+  select: selectByRepresentatives,
+}
+
+/** InfLLM v2: overlapping kernels of 32 keys at stride 16; for blocks of 16, 32 or 64. */
+export const infllmV2Policy: SelectionPolicy = {
+  name: 'infllm-v2',
+  configure: (config) => phsaConfig({ lambda: 1, representatives: config.blockSize / 16, score: 'overlap' }, config),
+  spec: (spec) => ({ ...spec, representatives: spec.blockSize / 16, score: 'overlap' }),
+  select: selectByRepresentatives,
+}
+
+/** Every earlier key. */
+export const densePolicy: SelectionPolicy = {
+  name: 'dense',
+  configure: (config) => config,
+  spec: denseSpec,
+  select: (backend, { spec, layout }) => backend.memory.alloc([spec.kvHeads, layout.queryTokens, 0], 'i32'),
+}
+
+/** Blocks drawn at random; the same seed gives the same blocks on every backend. */
+export function randomPolicy(seed = 0): SelectionPolicy {
+  return {
+    name: 'random',
+    ...unchanged,
+    select: (backend, { spec, layout }) =>
+      backend.memory.scope(() => {
+        const random = new RandomStream(seed)
+        const scores = Float32Array.from({ length: spec.kvHeads * layout.queryTokens * layout.maxBlocks }, () => random.uniform())
+        const shape = [spec.kvHeads, layout.queryTokens, layout.maxBlocks]
+        return selectByScores(backend, { layout, spec }, layout.queryTokens, () => backend.memory.upload(scores, shape))
+      }),
+  }
+}
+
+/** Query rows that the oracle measures at a time: bounds its block masses to Hkv x 1024 x blocks floats. */
+const ORACLE_ROWS = 1024
+
+/** The blocks of highest true attention mass. Costs as much as dense attention. */
+export const oraclePolicy: SelectionPolicy = {
+  name: 'oracle',
+  ...unchanged,
+  select: (backend, { q, k, layout, spec }) =>
+    selectByScores(backend, { layout, spec }, ORACLE_ROWS, (rows) => backend.attention.blockMass({ q, k, rows, layout, spec })),
+}
+
+/** A policy by name, for flags and configuration files. */
+export function selectionPolicy(name: string): SelectionPolicy {
+  const policies = [phsaPolicy, densePolicy, meanPoolPolicy, punctuationOnlyPolicy, infllmV2Policy, randomPolicy(), oraclePolicy]
+  const found = policies.find((policy) => policy.name === name)
+  if (!found) throw new InvalidConfigError('policy', `${name} is no selection policy; there are ${POLICY_NAMES.join(', ')}.`)
+  return found
+}
+
+/** Selects for all query rows, a chunk of rows at a time. */
+function selectByScores(
+  backend: AttentionBackend,
+  { layout, spec }: Pick<PolicyInput, 'layout' | 'spec'>,
+  chunk: number,
+  scoresOf: (rows: Tensor) => Tensor,
+): Tensor {
+  const { memory, attention } = backend
+  return memory.scope(() => {
+    const selected = memory.alloc([spec.kvHeads, layout.queryTokens, spec.topK], 'i32')
+    for (let start = 0; start < layout.queryTokens; start += chunk) {
+      const count = Math.min(chunk, layout.queryTokens - start)
+      memory.scope(() => {
+        const rows = memory.upload(
+          Int32Array.from({ length: count }, (_, index) => start + index),
+          [count],
+        )
+        attention.selectTop({ scores: scoresOf(rows), rows, selected, layout, spec })
+      })
+    }
+    return selected
+  })
+}

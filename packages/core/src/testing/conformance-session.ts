@@ -1,0 +1,67 @@
+import type { AttentionBackend } from '../contract/attention-backend.js'
+import { assertContract } from '../first-supported.js'
+import { reference } from '../reference/reference-backend.js'
+import { type CaseSkip, skipReason } from './case-skip.js'
+import { CaseContext, type ConformanceCase, hasOps } from './conformance-case.js'
+import type { CaseResult } from './conformance-report.js'
+import { boundedCheck, type TensorCheck } from './tensor-check.js'
+
+/** A backend under test with the reference beside it. Runs cases one by one; `close` disposes both. */
+export class ConformanceSession {
+  readonly backend: AttentionBackend
+  readonly #skips: readonly CaseSkip[]
+  readonly #context: CaseContext
+
+  private constructor(context: CaseContext, skips: readonly CaseSkip[]) {
+    this.backend = context.backend
+    this.#skips = skips
+    this.#context = context
+  }
+
+  /** Makes both backends. @throws BackendUnavailableError as `create` does, ContractVersionError */
+  static async open(create: () => Promise<AttentionBackend>, skips: readonly CaseSkip[] = []): Promise<ConformanceSession> {
+    const backend = await create()
+    assertContract(backend)
+    return new ConformanceSession(new CaseContext(backend, await reference(), create), skips)
+  }
+
+  /** Why the case does not apply to this backend, if so. */
+  refusal(conformanceCase: ConformanceCase): string | undefined {
+    const { dtype, needs, specs, name } = conformanceCase
+    const skipped = skipReason(this.#skips, name, this.backend)
+    if (skipped !== undefined) return skipped
+    if (!this.backend.limits.dtypes.includes(dtype)) return `${this.backend.name} has no ${dtype}`
+    if (needs === 'ops' && !hasOps(this.backend)) return `${this.backend.name} has no model ops`
+    for (const spec of specs) {
+      const support = this.backend.supports(spec)
+      if (!support.ok) return support.reason
+    }
+    return undefined
+  }
+
+  /** Runs one case. Never rejects: an error is the case's failure. */
+  async run(conformanceCase: ConformanceCase): Promise<CaseResult> {
+    const { name, flops } = conformanceCase
+    const started = performance.now()
+    const result = (outcome: CaseResult['outcome'], checks: readonly TensorCheck[], reason?: string): CaseResult => {
+      return { name, outcome, checks, flops, milliseconds: performance.now() - started, ...(reason === undefined ? {} : { reason }) }
+    }
+    try {
+      const refusal = this.refusal(conformanceCase)
+      if (refusal !== undefined) return result('skipped', [], refusal)
+      const before = this.backend.memory.usage()
+      const checks = await conformanceCase.run(this.#context)
+      const after = this.backend.memory.usage()
+      checks.push(boundedCheck('tensors left', Math.abs(after.tensors - before.tensors), 0, 'a leak'))
+      checks.push(boundedCheck('bytes left', Math.abs(after.bytes - before.bytes), 0, 'a leak'))
+      return result(checks.every((check) => check.ok) ? 'passed' : 'failed', checks)
+    } catch (error) {
+      return result('failed', [], error instanceof Error ? (error.stack ?? error.message) : String(error))
+    }
+  }
+
+  close(): void {
+    this.backend.dispose()
+    this.#context.reference.dispose()
+  }
+}

@@ -1,0 +1,56 @@
+import { afterAll, beforeAll, describe, expect, test } from 'vitest'
+import type { AttentionBackend } from '../contract/attention-backend.js'
+import { isPhsaError } from '../errors/phsa-error.js'
+import { casePattern } from './case-pattern.js'
+import { assertSkips, type CaseSkip } from './case-skip.js'
+import { conformanceCases } from './conformance-cases.js'
+import { failureText } from './conformance-report.js'
+import { ConformanceSession } from './conformance-session.js'
+import { isRequiredBackend } from './required-backend.js'
+
+export interface DescribeBackendOptions {
+  readonly create: () => Promise<AttentionBackend>
+  readonly skip?: readonly CaseSkip[]
+  /** A pattern of case names; default: all. */
+  readonly filter?: string
+}
+
+/**
+ * The conformance suite as vitest tests, one a case. Where the backend is unavailable all are skipped with its reason, or fail when
+ * PHSA_REQUIRE_BACKEND names it.
+ * @throws InvalidConfigError for a skip without reason or without a matching case
+ */
+export function describeBackend(name: string, { create, skip = [], filter = '*' }: DescribeBackendOptions): void {
+  const all = conformanceCases()
+  assertSkips(
+    skip,
+    all.map((conformanceCase) => conformanceCase.name),
+  )
+  describe(`conformance: ${name}`, () => {
+    let session: ConformanceSession | undefined
+    let unavailable = ''
+    let ran = 0
+    beforeAll(async () => {
+      try {
+        session = await ConformanceSession.open(create, skip)
+      } catch (error) {
+        if (!isPhsaError(error, 'backend-unavailable') || isRequiredBackend(name)) throw error
+        unavailable = error.message
+      }
+    })
+    afterAll(() => session?.close())
+    for (const conformanceCase of all.filter(({ name: caseName }) => casePattern(filter)(caseName))) {
+      test(conformanceCase.name, async (context) => {
+        if (!session) return context.skip(unavailable)
+        const result = await session.run(conformanceCase)
+        if (result.outcome === 'skipped') return context.skip(result.reason)
+        ran++
+        expect(result.outcome, failureText(result)).toBe('passed')
+      })
+    }
+    test('at least one case runs', (context) => {
+      if (!session) return context.skip(unavailable)
+      expect(ran, `${name} refused every case`).toBeGreaterThan(0)
+    })
+  })
+}

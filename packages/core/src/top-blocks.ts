@@ -1,0 +1,38 @@
+import { candidateBlocks } from './candidate-blocks.js'
+import type { AttentionSpec } from './contract/attention-spec.js'
+
+/** Scores or masses of blocks for sampled queries, on the host. */
+export interface BlockScores {
+  /** [Hkv, n, maxBlocks]: a value for each block of the query's sequence. */
+  readonly values: ArrayLike<number>
+  readonly maxBlocks: number
+  /** [n]: position of each query in its sequence; -1 for none. */
+  readonly positions: ArrayLike<number>
+}
+
+/**
+ * The topK candidates of highest value for each query, ties to the lower index: with block masses, the oracle's choice (spec 4, 8).
+ * @returns i32 [Hkv, n, topK], ascending, -1 padded
+ */
+export function topBlocks({ values, maxBlocks, positions }: BlockScores, spec: AttentionSpec): Int32Array {
+  const { kvHeads, topK } = spec
+  const chosen = new Int32Array(kvHeads * positions.length * topK).fill(-1)
+  for (let row = 0; row < kvHeads * positions.length; row++) {
+    const position = positions[row % positions.length]
+    if (position < 0) continue
+    const { start, end } = candidateBlocks(spec, position)
+    const first = row * maxBlocks
+    const candidates = Array.from({ length: Math.max(0, end - start) }, (_, index) => start + index)
+    const best = candidates.sort((left, right) => rank(values[first + right]) - rank(values[first + left]) || left - right).slice(0, topK)
+    chosen.set(
+      best.sort((left, right) => left - right),
+      row * topK,
+    )
+  }
+  return chosen
+}
+
+/** NaN loses to any number, as on every backend; left as it is, it would make the order depend on the sort. */
+function rank(value: number): number {
+  return Number.isNaN(value) ? Number.NEGATIVE_INFINITY : value
+}

@@ -1,0 +1,61 @@
+import { mkdirSync, writeFileSync } from 'node:fs'
+import { fileURLToPath } from 'node:url'
+import { afterAll, describe, expect, test } from 'vitest'
+import { casePattern, conformanceCases, runConformance } from '../../src/testing/index.js'
+import { attentionMutants } from './attention-mutants.js'
+import { type Mutant, mutantBackend } from './mutant.js'
+import { selectionMutants } from './selection-mutants.js'
+import { stateMutants } from './state-mutants.js'
+
+const mutants = [...selectionMutants, ...attentionMutants, ...stateMutants]
+const sound: Mutant = { name: 'none', caughtBy: [], mutate: () => ({}) }
+
+/** Small cases that between them hold every feature; the whole suite would only be slower. */
+const CHOSEN = [
+  ...['m16-t17', 'm16-t101', 'm8-t53', 'g3-h1-d128-t77', 'init0-local16', 'r2', 'r4', 'lambda0', 'lambda-per-head', 'dense-below40', 'ties'],
+  ...['dense-below129', 'packed', 'packed-m8', 'packed-empty', 'chunk-end', 'chunk-mixed', 'capacity', 'capacity-decode', 'equal-values', 'trained-packed-r2'],
+].map((name) => `f32/*/${name}`)
+const FILTERS = [...CHOSEN, 'f32/paged/splits-g8-d64-m8', 'f32/paged/mixed-limits', 'f32/paged/reuse-after-nan', 'f32/ops/*']
+const all = conformanceCases()
+const chosen = all.filter(({ name }) => FILTERS.some((glob) => casePattern(glob)(name)))
+
+const table: { mutant: string; failing: number; ran: number; examples: readonly string[] }[] = []
+
+/** Names of the cases that fail. */
+async function failuresOf(mutant: Mutant): Promise<string[]> {
+  const report = await runConformance({
+    name: mutant.name,
+    create: async () => mutantBackend(mutant),
+    filter: (conformanceCase) => chosen.some(({ name }) => name === conformanceCase.name),
+  })
+  expect(report.cases).toHaveLength(chosen.length)
+  return report.cases.filter(({ outcome }) => outcome === 'failed').map(({ name }) => name)
+}
+
+describe('the suite notices what is wrong', () => {
+  test('every filter names cases of the full list, and every kernel is among them', () => {
+    for (const glob of FILTERS) expect(all.some(({ name }) => casePattern(glob)(name)), glob).toBe(true)
+    const kernels = (cases: typeof all) => new Set(cases.filter(({ dtype }) => dtype === 'f32').map(({ name }) => name.split('/')[1]))
+    const untouched = ['errors', 'memory']
+    expect([...kernels(chosen), ...untouched].sort()).toEqual([...kernels(all)].sort())
+  })
+
+  test('a sound backend passes', async () => {
+    expect(await failuresOf(sound)).toEqual([])
+  })
+
+  test.each(mutants.map((mutant) => [mutant.name, mutant] as const))('%s', async (_, mutant) => {
+    const failing = await failuresOf(mutant)
+    table.push({ mutant: mutant.name, failing: failing.length, ran: chosen.length, examples: failing.slice(0, 3) })
+    for (const glob of mutant.caughtBy) expect(failing.filter(casePattern(glob)), `${glob} must catch it`).not.toEqual([])
+    expect(failing.filter((name) => !mutant.caughtBy.some((glob) => casePattern(glob)(name)))).toEqual([])
+  })
+
+  afterAll(() => {
+    console.table(Object.fromEntries(table.map(({ mutant, failing, ran }) => [mutant, { failing, ran }])))
+    if (!process.env.PHSA_WRITE_RESULTS) return
+    const folder = fileURLToPath(new URL('../../../../benchmarks/results/', import.meta.url))
+    mkdirSync(folder, { recursive: true })
+    writeFileSync(`${folder}mutations.json`, `${JSON.stringify({ cases: all.length, ran: chosen.length, mutants: table }, null, 2)}\n`)
+  })
+})
