@@ -1,0 +1,130 @@
+import { InvalidConfigError } from '@phsa/core'
+import { isRecord } from './is-record.js'
+
+/** Shape of a Qwen3-class decoder: grouped-query attention with QK norm and RoPE, SwiGLU, RMS norm, no biases. */
+export interface DecoderConfig {
+  readonly vocabSize: number
+  readonly hiddenSize: number
+  readonly intermediateSize: number
+  readonly layers: number
+  /** Hq; a multiple of kvHeads. */
+  readonly heads: number
+  /** Hkv. */
+  readonly kvHeads: number
+  /** D; even. heads x headDim need not be hiddenSize. */
+  readonly headDim: number
+  readonly rmsNormEpsilon: number
+  readonly ropeTheta: number
+  /** Longest sequence. */
+  readonly maxPositions: number
+  /** Whether the output projection is the embedding table. */
+  readonly tieWordEmbeddings: boolean
+  /** Ids that end a generation; may be empty. */
+  readonly eosTokenIds: readonly number[]
+}
+
+/**
+ * Reads a Hugging Face config.json, of transformers 4 (`rope_theta`) and 5 (`rope_parameters`).
+ * @param json the parsed file
+ * @throws InvalidConfigError naming the setting: another architecture, RoPE scaling, biases, sliding windows, or sizes that do not fit
+ */
+export function parseDecoderConfig(json: unknown): DecoderConfig {
+  if (!isRecord(json)) throw new InvalidConfigError('config.json', 'config.json must hold one JSON object.')
+  requireArchitecture(json)
+  const config: DecoderConfig = {
+    vocabSize: count(json, 'vocab_size'),
+    hiddenSize: count(json, 'hidden_size'),
+    intermediateSize: count(json, 'intermediate_size'),
+    layers: count(json, 'num_hidden_layers'),
+    heads: count(json, 'num_attention_heads'),
+    kvHeads: count(json, 'num_key_value_heads'),
+    headDim: count(json, 'head_dim'),
+    rmsNormEpsilon: positive(json, 'rms_norm_eps'),
+    ropeTheta: ropeTheta(json),
+    maxPositions: count(json, 'max_position_embeddings'),
+    tieWordEmbeddings: json.tie_word_embeddings === true,
+    eosTokenIds: tokenIds(json, 'eos_token_id'),
+  }
+  requireFit(config)
+  return config
+}
+
+/**
+ * Checks a configuration that was put together by hand.
+ * @throws InvalidConfigError naming the setting
+ */
+export function requireFit({ heads, kvHeads, headDim }: DecoderConfig): void {
+  if (heads % kvHeads !== 0) {
+    throw new InvalidConfigError(
+      'num_attention_heads',
+      `num_attention_heads is ${heads}; it must be a multiple of num_key_value_heads, which is ${kvHeads}.`,
+    )
+  }
+  if (headDim % 2 !== 0) throw new InvalidConfigError('head_dim', `head_dim is ${headDim}; rotary embedding needs an even number.`)
+}
+
+/**
+ * The ids of an `eos_token_id` entry: a number, a list, or nothing.
+ * @throws InvalidConfigError for anything else
+ */
+export function tokenIds(json: Record<string, unknown>, name: string): number[] {
+  const value = json[name] ?? []
+  const ids: unknown[] = Array.isArray(value) ? value : [value]
+  if (!ids.every((id): id is number => Number.isInteger(id) && (id as number) >= 0)) {
+    throw new InvalidConfigError(name, `${name} is ${JSON.stringify(value)}; it must be a token id, a list of them, or null.`)
+  }
+  return ids
+}
+
+function requireArchitecture(json: Record<string, unknown>): void {
+  only(json, 'model_type', ['qwen3'], 'Other architectures are not supported; convert the checkpoint or pick a Qwen3 one.')
+  only(json, 'hidden_act', ['silu', undefined])
+  only(json, 'attention_bias', [false, null, undefined])
+  only(json, 'use_sliding_window', [false, null, undefined], 'PHSA has a local window of its own (phsa.localTokens).')
+  only(
+    json,
+    'quantization_config',
+    [null, undefined],
+    'Quantized weights are not supported; use the float32, float16 or bfloat16 checkpoint.',
+  )
+  const layerTypes: unknown[] = Array.isArray(json.layer_types) ? json.layer_types : []
+  const other = layerTypes.find((type) => type !== 'full_attention')
+  if (other !== undefined) {
+    throw new InvalidConfigError('layer_types', `layer_types has ${JSON.stringify(other)}; every layer must be "full_attention".`)
+  }
+}
+
+function ropeTheta(json: Record<string, unknown>): number {
+  for (const name of ['rope_scaling', 'rope_parameters']) {
+    const rope = json[name]
+    if (!isRecord(rope)) continue
+    const type = rope.rope_type ?? rope.type
+    if (type !== undefined && type !== 'default') {
+      throw new InvalidConfigError(name, `${name}.rope_type is ${JSON.stringify(type)}; only "default" is supported, without scaling.`)
+    }
+  }
+  const rope = json.rope_parameters
+  return isRecord(rope) && rope.rope_theta !== undefined ? positive(rope, 'rope_theta') : positive(json, 'rope_theta')
+}
+
+function only(json: Record<string, unknown>, name: string, allowed: readonly unknown[], remedy = ''): void {
+  if (allowed.includes(json[name])) return
+  const choices = allowed.filter((value) => value !== undefined).map((value) => JSON.stringify(value))
+  throw new InvalidConfigError(name, `${name} is ${JSON.stringify(json[name])}; allowed: ${choices.join(', ')}. ${remedy}`.trimEnd())
+}
+
+function count(json: Record<string, unknown>, name: string): number {
+  const value = json[name]
+  if (!Number.isSafeInteger(value) || (value as number) < 1 || (value as number) > 2 ** 30) {
+    throw new InvalidConfigError(name, `${name} is ${JSON.stringify(value) ?? 'missing'}; it must be an integer from 1 to ${2 ** 30}.`)
+  }
+  return value as number
+}
+
+function positive(json: Record<string, unknown>, name: string): number {
+  const value = json[name]
+  if (typeof value !== 'number' || !(value > 0)) {
+    throw new InvalidConfigError(name, `${name} is ${JSON.stringify(value) ?? 'missing'}; it must be a positive number.`)
+  }
+  return value
+}

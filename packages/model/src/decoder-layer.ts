@@ -1,0 +1,182 @@
+import {
+  type AttentionSpec,
+  blockDistillation,
+  type Layout,
+  type ModelBackend,
+  type PhsaAttentionInput,
+  phsaAttention,
+  phsaAttentionBackward,
+  type RopeTable,
+  type SelectionPolicy,
+  type Tensor,
+  type TokenWeights,
+} from '@phsa/core'
+import type { LayerRoles } from './parameter-shapes.js'
+
+/** What one layer needs besides its input. */
+export interface LayerContext {
+  readonly backend: ModelBackend
+  readonly parameters: LayerRoles<Tensor>
+  readonly epsilon: number
+  /** i32 [T] */
+  readonly positions: Tensor
+  readonly rope: RopeTable
+  readonly layout: Layout
+  readonly weights: TokenWeights
+  /** Before the policy derives its own from it. */
+  readonly spec: AttentionSpec
+  readonly policy: SelectionPolicy
+}
+
+/** What the backward pass of a layer reads; norms and the SwiGLU product are cheaper to compute again than to keep. */
+export interface LayerActivations {
+  /** [T, E] */
+  readonly input: Tensor
+  /** Before norm and rotation: [T, Hq, D] and [T, Hkv, D]. */
+  readonly qProjected: Tensor
+  readonly kProjected: Tensor
+  readonly q: Tensor
+  readonly k: Tensor
+  readonly v: Tensor
+  /** [T, Hq, D], f32 [T, Hq], i32 [Hkv, T, topK]. */
+  readonly out: Tensor
+  readonly lse: Tensor
+  readonly selected: Tensor
+  /** [T, E], after attention. */
+  readonly middle: Tensor
+  /** [T, I] */
+  readonly gate: Tensor
+  readonly up: Tensor
+  /** [T, E] */
+  readonly output: Tensor
+}
+
+/** The tensors of a layer up to its attention: QK norm and rotation applied. */
+export interface AttentionProjections {
+  readonly qProjected: Tensor
+  readonly kProjected: Tensor
+  readonly q: Tensor
+  readonly k: Tensor
+  readonly v: Tensor
+}
+
+export type ProjectionContext = Pick<LayerContext, 'backend' | 'parameters' | 'epsilon' | 'positions' | 'rope' | 'spec'>
+
+/** input [T, E] to q [T, Hq, D], k and v [T, Hkv, D]. Keys are the ones that a cache holds: after norm and rotation (spec 1). */
+export function projectAttention(context: ProjectionContext, input: Tensor): AttentionProjections {
+  const { backend, parameters, epsilon, spec } = context
+  const { ops, memory } = backend
+  const tokens = input.shape[0]
+  const normed = ops.rmsNorm(input, parameters.inputNorm, epsilon)
+  const qProjected = memory.reshape(ops.linear(normed, parameters.q), [tokens, spec.heads, spec.headDim])
+  const kProjected = memory.reshape(ops.linear(normed, parameters.k), [tokens, spec.kvHeads, spec.headDim])
+  const v = memory.reshape(ops.linear(normed, parameters.v), [tokens, spec.kvHeads, spec.headDim])
+  return { qProjected, kProjected, q: ops.qkNormRope(queryNorm(context, qProjected)), k: ops.qkNormRope(keyNorm(context, kProjected)), v }
+}
+
+/** The rest of a layer: out [T, Hq, D] of the attention to the layer's output [T, E]. */
+export function finishLayer(
+  { backend, parameters, epsilon }: Pick<LayerContext, 'backend' | 'parameters' | 'epsilon'>,
+  input: Tensor,
+  out: Tensor,
+): Pick<LayerActivations, 'middle' | 'gate' | 'up' | 'output'> {
+  const { ops } = backend
+  const middle = ops.add(input, ops.linear(mergeHeads(backend, out), parameters.o))
+  const normed = ops.rmsNorm(middle, parameters.postNorm, epsilon)
+  const gate = ops.linear(normed, parameters.gate)
+  const up = ops.linear(normed, parameters.up)
+  const output = ops.add(middle, ops.linear(ops.swiglu(gate, up), parameters.down))
+  return { middle, gate, up, output }
+}
+
+/** One layer on packed sequences. */
+export function layerForward(context: LayerContext, input: Tensor): LayerActivations {
+  const { backend, layout, weights, spec, policy } = context
+  return backend.memory.scope(() => {
+    const projections = projectAttention(context, input)
+    const { q, k, v } = projections
+    const attended = phsaAttention(backend, { q, k, v, weights, layout, spec }, policy)
+    return { input, ...projections, ...attended, ...finishLayer(context, input, attended.out) }
+  })
+}
+
+/** Block distillation of one layer (spec 10). */
+export interface LayerDistillation {
+  /** i32 [n] */
+  readonly rows: Tensor
+  /** The loss's coefficient over the number of layers that have it. */
+  readonly coefficient: number
+}
+
+/**
+ * Gradients of one layer. Adds to `gradients`.
+ * @param dOutput [T, E]
+ * @returns dInput [T, E], and the distillation loss f32 [1] where asked for
+ */
+export function layerBackward(
+  context: LayerContext,
+  dOutput: Tensor,
+  saved: LayerActivations,
+  gradients: LayerRoles<Tensor>,
+  distillation?: LayerDistillation,
+): { dInput: Tensor; distillationLoss: Tensor | undefined } {
+  const { backend, parameters, layout, weights, spec, policy } = context
+  const { memory, ops } = backend
+  return memory.scope(() => {
+    const dMiddle = feedForwardBackward(context, dOutput, saved, gradients)
+    const dOut = memory.reshape(ops.linearBackward(dMiddle, mergeHeads(backend, saved.out), parameters.o, gradients.o), saved.out.shape)
+    const { q, k, v } = saved
+    const input: PhsaAttentionInput = { q, k, v, weights, layout, spec }
+    const { dq, dk, dv } = phsaAttentionBackward(backend, dOut, input, saved, policy)
+    const distillationLoss = distillation && blockDistillation(backend, { ...input, spec: policy.spec(spec), ...distillation, dq, dk })
+    const dNormed = projectionsBackward(context, { dq, dk, dv }, saved, gradients)
+    const dInput = ops.add(dMiddle, ops.rmsNormBackward(dNormed, saved.input, parameters.inputNorm, context.epsilon, gradients.inputNorm))
+    return { dInput, distillationLoss }
+  })
+}
+
+function feedForwardBackward(
+  { backend, parameters, epsilon }: LayerContext,
+  dOutput: Tensor,
+  { middle, gate, up }: LayerActivations,
+  gradients: LayerRoles<Tensor>,
+): Tensor {
+  const { ops } = backend
+  const dProduct = ops.linearBackward(dOutput, ops.swiglu(gate, up), parameters.down, gradients.down)
+  const { dGate, dUp } = ops.swigluBackward(dProduct, gate, up)
+  const normed = ops.rmsNorm(middle, parameters.postNorm, epsilon)
+  const dNormed = ops.linearBackward(dGate, normed, parameters.gate, gradients.gate)
+  ops.linearBackward(dUp, normed, parameters.up, gradients.up, dNormed)
+  return ops.add(dOutput, ops.rmsNormBackward(dNormed, middle, parameters.postNorm, epsilon, gradients.postNorm))
+}
+
+function projectionsBackward(
+  context: LayerContext,
+  { dq, dk, dv }: { dq: Tensor; dk: Tensor; dv: Tensor },
+  { input, qProjected, kProjected }: LayerActivations,
+  gradients: LayerRoles<Tensor>,
+): Tensor {
+  const { backend, parameters, epsilon } = context
+  const { ops } = backend
+  const normed = ops.rmsNorm(input, parameters.inputNorm, epsilon)
+  const dqProjected = ops.qkNormRopeBackward(dq, queryNorm(context, qProjected), gradients.qNorm)
+  const dkProjected = ops.qkNormRopeBackward(dk, keyNorm(context, kProjected), gradients.kNorm)
+  const dNormed = ops.linearBackward(mergeHeads(backend, dqProjected), normed, parameters.q, gradients.q)
+  ops.linearBackward(mergeHeads(backend, dkProjected), normed, parameters.k, gradients.k, dNormed)
+  ops.linearBackward(mergeHeads(backend, dv), normed, parameters.v, gradients.v, dNormed)
+  return dNormed
+}
+
+function queryNorm({ parameters, positions, rope, epsilon }: ProjectionContext, x: Tensor) {
+  return { x, weight: parameters.qNorm, positions, rope, epsilon }
+}
+
+function keyNorm({ parameters, positions, rope, epsilon }: ProjectionContext, x: Tensor) {
+  return { x, weight: parameters.kNorm, positions, rope, epsilon }
+}
+
+/** [T, H, D] as [T, H * D]. */
+function mergeHeads(backend: ModelBackend, x: Tensor): Tensor {
+  const [tokens, heads, headDim] = x.shape
+  return backend.memory.reshape(x, [tokens, heads * headDim])
+}

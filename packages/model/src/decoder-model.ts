@@ -1,0 +1,325 @@
+import {
+  type AttentionSpec,
+  assertContract,
+  type CrossEntropyOutput,
+  type DType,
+  elementCount,
+  forLength,
+  type Layout,
+  type ModelBackend,
+  type PhsaConfig,
+  phsaPolicy,
+  type RopeTable,
+  type Tensor,
+  type TokenWeights,
+  UnsupportedError,
+} from '@phsa/core'
+import { type AttentionChoice, type LayerPlan, planLayers } from './attention-choice.js'
+import { type BatchTensors, uploadBatch } from './batch-tensors.js'
+import { type DecoderConfig, requireFit } from './decoder-config.js'
+import { type LayerActivations, type LayerContext, layerBackward, layerForward } from './decoder-layer.js'
+import { meanOf } from './device-mean.js'
+import { initialParameters } from './initial-parameters.js'
+import { InvalidInputError } from './invalid-input-error.js'
+import { EMBEDDING, FINAL_NORM, layerRoles, OUTPUT_HEAD, parameterShapes } from './parameter-shapes.js'
+import { uploadRopeTable } from './rope-tables.js'
+import { requireIds, requireTokens, type TokenBatch, type TrainingBatch } from './token-batch.js'
+
+export interface DecoderModelOptions {
+  readonly config: DecoderConfig
+  readonly backend: ModelBackend
+  /** Default: the paper's parameters for the model's longest sequence. */
+  readonly phsa?: PhsaConfig
+  /** Element type of parameters and activations; default f32. */
+  readonly dtype?: DType
+  /** Keep only each layer's input and compute the rest again in the backward pass: a third more work, a small part of the memory. */
+  readonly recompute?: boolean
+}
+
+/** Block distillation of a training step (spec 10). */
+export interface DistillationChoice {
+  /** Weight in the objective. */
+  readonly coefficient: number
+  /** [n]: rows of the batch that are sampled; see `sampleDistillationRows`. */
+  readonly rows: Int32Array
+}
+
+export interface TrainingLosses extends CrossEntropyOutput {
+  /** f32 [1]: mean over the layers that select, without the coefficient; undefined without distillation or where every layer is dense. */
+  readonly distillationLoss: Tensor | undefined
+}
+
+/** What one layer's attention works on, for measures and inspection. */
+export interface LayerAttention {
+  /** [T, Hq, D], [T, Hkv, D] and [T, Hkv, D]. */
+  readonly q: Tensor
+  readonly k: Tensor
+  readonly v: Tensor
+  /** i32 [Hkv, T, topK]; undefined in a dense layer. */
+  readonly selected: Tensor | undefined
+  readonly weights: TokenWeights
+  readonly layout: Layout
+  /** Of the layer's policy. */
+  readonly spec: AttentionSpec
+}
+
+/** Positions that the rotary table covers from the start; longer batches make their own until `reservePositions` is called. */
+const INITIAL_POSITIONS = 4096
+
+/**
+ * A Qwen3-class decoder on a backend. It owns its parameter tensors; the backend belongs to whoever made it. All calls queue work and return; only
+ * downloading a result waits. Losses and logits belong to the caller, or to the scope around the call.
+ */
+export class DecoderModel {
+  readonly config: DecoderConfig
+  readonly backend: ModelBackend
+  readonly phsa: PhsaConfig
+  readonly dtype: DType
+  readonly recompute: boolean
+  /** By Hugging Face name; shapes as in `parameterShapes`. */
+  readonly parameters: ReadonlyMap<string, Tensor>
+  #rope: RopeTable
+
+  /** Takes ownership of the parameters, one for each entry of `parameterShapes(config)`. `create` and `loadModel` are the usual ways here. */
+  constructor(options: DecoderModelOptions, parameters: ReadonlyMap<string, Tensor>) {
+    requireBackend(options)
+    const { config, backend } = options
+    this.config = config
+    this.backend = backend
+    this.phsa = options.phsa ?? forLength(config.maxPositions)
+    this.dtype = options.dtype ?? 'f32'
+    this.recompute = options.recompute ?? false
+    this.parameters = parameters
+    this.#rope = uploadRopeTable(backend.memory, Math.min(config.maxPositions, INITIAL_POSITIONS), config.headDim, config.ropeTheta)
+  }
+
+  /**
+   * A model with fresh weights. Not inside of a memory scope, which would free them.
+   * @throws InvalidConfigError, UnsupportedError when the backend cannot run it
+   */
+  static create({ seed, ...options }: DecoderModelOptions & { readonly seed: number }): DecoderModel {
+    requireBackend(options)
+    const { memory } = options.backend
+    const dtype = options.dtype ?? 'f32'
+    const parameters = new Map<string, Tensor>()
+    try {
+      for (const [name, values, shape] of initialParameters(options.config, seed)) {
+        parameters.set(name, memory.upload(dtype === 'f64' ? Float64Array.from(values) : values, shape, dtype))
+      }
+      return new DecoderModel(options, parameters)
+    } catch (error) {
+      for (const tensor of parameters.values()) tensor.dispose()
+      throw error
+    }
+  }
+
+  /** Number of trained values. */
+  get parameterCount(): number {
+    return [...this.parameters.values()].reduce((total, { shape }) => total + elementCount(shape), 0)
+  }
+
+  /** Output embedding [V, E]: the input's where they are tied. */
+  get head(): Tensor {
+    return this.#parameter(this.config.tieWordEmbeddings ? EMBEDDING : OUTPUT_HEAD)
+  }
+
+  /** Zeros for the gradient of each parameter; f32 under 16-bit parameters, so that small contributions are not lost. The caller disposes them. */
+  allocGradients(): Map<string, Tensor> {
+    const dtype = this.dtype === 'f64' ? 'f64' : 'f32'
+    return new Map([...parameterShapes(this.config)].map(([name, shape]) => [name, this.backend.memory.alloc(shape, dtype)]))
+  }
+
+  /**
+   * Makes the rotary table cover this many positions for good. Call it once, outside of a memory scope, before working on sequences longer than 4,096;
+   * otherwise each call on one uploads a table of its own.
+   */
+  reservePositions(positions: number): void {
+    if (positions > this.config.maxPositions) {
+      throw new InvalidInputError(`${positions} positions were asked for; this model takes at most ${this.config.maxPositions}.`)
+    }
+    if (positions <= this.#rope.cos.shape[0]) return
+    const { memory } = this.backend
+    const larger = uploadRopeTable(memory, positions, this.config.headDim, this.config.ropeTheta)
+    this.#rope.cos.dispose()
+    this.#rope.sin.dispose()
+    this.#rope = larger
+  }
+
+  /** The rotary table for that many positions: the model's, or one that belongs to the caller's scope when it is too short. */
+  ropeFor(positions: number): RopeTable {
+    if (positions <= this.#rope.cos.shape[0]) return this.#rope
+    return uploadRopeTable(this.backend.memory, positions, this.config.headDim, this.config.ropeTheta)
+  }
+
+  /** Logits [T, V] of every token: for short batches, since they are whole in memory. */
+  logits(batch: TokenBatch, attention: AttentionChoice = this.#defaultAttention()): Tensor {
+    return this.backend.memory.scope(() => this.backend.ops.linear(this.#normalize(this.#hidden(batch, attention)), this.head))
+  }
+
+  /** Loss f32 [1] and token losses f32 [T], for evaluation. */
+  loss(batch: TrainingBatch, attention: AttentionChoice = this.#defaultAttention()): CrossEntropyOutput {
+    const { memory, ops } = this.backend
+    return memory.scope(() => {
+      const hidden = this.#normalize(this.#hidden(batch, attention))
+      return ops.crossEntropy({ hidden, head: this.head, ...this.#uploadTargets(batch) })
+    })
+  }
+
+  /**
+   * One training step's losses; the gradients of their weighted sum are added to `gradients`.
+   * @param gradients one a parameter, as from `allocGradients`
+   * @param distillation only in layers that select blocks; averaged over them
+   */
+  lossAndGradients(
+    batch: TrainingBatch,
+    attention: AttentionChoice,
+    gradients: ReadonlyMap<string, Tensor>,
+    distillation?: DistillationChoice,
+  ): TrainingLosses {
+    const { memory, ops } = this.backend
+    this.#requireGradients(gradients)
+    return memory.scope(() => {
+      const plan = planLayers(attention, this.config, this.dtype)
+      const tensors = this.#upload(batch, plan)
+      const targets = this.#uploadTargets(batch)
+      const kept: { input: Tensor; activations: LayerActivations | undefined }[] = []
+      let x = ops.embedding(this.#parameter(EMBEDDING), tensors.ids)
+      for (let layer = 0; layer < this.config.layers; layer++) {
+        const context = this.#context(layer, plan, tensors)
+        const input = x
+        const activations = this.recompute ? undefined : layerForward(context, input)
+        kept.push({ input, activations })
+        x = activations ? activations.output : memory.scope(() => layerForward(context, input).output)
+      }
+
+      const headName = this.config.tieWordEmbeddings ? EMBEDDING : OUTPUT_HEAD
+      const hidden = this.#normalize(x)
+      const { loss, tokenLosses, dHidden } = ops.crossEntropyBackward({ hidden, head: this.head, ...targets }, gradients.get(headName)!)
+      let dx = ops.rmsNormBackward(dHidden, x, this.#parameter(FINAL_NORM), this.config.rmsNormEpsilon, gradients.get(FINAL_NORM)!)
+
+      const sampled = distillation && {
+        rows: memory.upload(distillation.rows, [distillation.rows.length]),
+        coefficient: distillation.coefficient / Math.max(1, plan.sparseLayers.length),
+      }
+      const distilled: Tensor[] = []
+      for (let layer = this.config.layers - 1; layer >= 0; layer--) {
+        const context = this.#context(layer, plan, tensors)
+        const { input, activations } = kept[layer]
+        const dOutput = dx
+        const result = memory.scope(() => {
+          const saved = activations ?? layerForward(context, input)
+          const sampledHere = plan.sparseLayers.includes(layer) ? sampled : undefined
+          return layerBackward(context, dOutput, saved, layerRoles(gradients, layer), sampledHere)
+        })
+        // Freed as the pass walks down: the gradients need the room that the activations leave.
+        for (const tensor of [input, dOutput, ...Object.values(activations ?? {})]) tensor.dispose()
+        dx = result.dInput
+        if (result.distillationLoss) distilled.push(result.distillationLoss)
+      }
+      ops.embeddingBackward(dx, tensors.ids, gradients.get(EMBEDDING)!)
+      return { loss, tokenLosses, distillationLoss: meanOf(this.backend, distilled) }
+    })
+  }
+
+  /** What every layer's attention works on. The tensors belong to the caller; call it inside of a memory scope. */
+  attentionInputs(batch: TokenBatch, attention: AttentionChoice = this.#defaultAttention()): LayerAttention[] {
+    const { memory, ops } = this.backend
+    return memory.scope(() => {
+      const plan = planLayers(attention, this.config, this.dtype)
+      const tensors = this.#upload(batch, plan)
+      const result: LayerAttention[] = []
+      let x = ops.embedding(this.#parameter(EMBEDDING), tensors.ids)
+      for (let layer = 0; layer < this.config.layers; layer++) {
+        const context = this.#context(layer, plan, tensors)
+        const { q, k, v, selected, output } = memory.scope(() => {
+          const { q, k, v, selected, output } = layerForward(context, x)
+          return { q, k, v, selected, output }
+        })
+        const { weights, layout } = context
+        const chosen = plan.sparseLayers.includes(layer) ? selected : undefined
+        result.push({ q, k, v, selected: chosen, weights, layout, spec: context.policy.spec(plan.spec) })
+        x = output
+      }
+      return result
+    })
+  }
+
+  /** Frees the parameters; the backend stays. Disposing twice is allowed. */
+  dispose(): void {
+    for (const tensor of this.parameters.values()) tensor.dispose()
+    this.#rope.cos.dispose()
+    this.#rope.sin.dispose()
+  }
+
+  #hidden(batch: TokenBatch, attention: AttentionChoice): Tensor {
+    const { memory, ops } = this.backend
+    const plan = planLayers(attention, this.config, this.dtype)
+    const tensors = this.#upload(batch, plan)
+    let x = ops.embedding(this.#parameter(EMBEDDING), tensors.ids)
+    for (let layer = 0; layer < this.config.layers; layer++) {
+      const input = x
+      x = memory.scope(() => layerForward(this.#context(layer, plan, tensors), input).output)
+      input.dispose()
+    }
+    return x
+  }
+
+  #normalize(x: Tensor): Tensor {
+    return this.backend.ops.rmsNorm(x, this.#parameter(FINAL_NORM), this.config.rmsNormEpsilon)
+  }
+
+  #upload(batch: TokenBatch, plan: LayerPlan): BatchTensors {
+    requireTokens(batch, this.config.vocabSize, this.config.maxPositions)
+    return uploadBatch(this.backend.memory, batch, plan, this.config, (positions) => this.ropeFor(positions))
+  }
+
+  #uploadTargets({ ids, targets, weights }: TrainingBatch): { targets: Tensor; weights: Tensor } {
+    if (targets.length !== ids.length || weights.length !== ids.length) {
+      throw new InvalidInputError(
+        `there are ${ids.length} ids, ${targets.length} targets and ${weights.length} weights; give one of each a token.`,
+      )
+    }
+    requireIds(
+      targets.filter((_, index) => weights[index] !== 0),
+      this.config.vocabSize,
+      'targets',
+    )
+    const { memory } = this.backend
+    return { targets: memory.upload(targets, [targets.length]), weights: memory.upload(weights, [weights.length]) }
+  }
+
+  #context(layer: number, plan: LayerPlan, { positions, rope, layout, weights }: BatchTensors): LayerContext {
+    return {
+      backend: this.backend,
+      parameters: layerRoles(this.parameters, layer),
+      epsilon: this.config.rmsNormEpsilon,
+      positions,
+      rope,
+      layout,
+      weights: weights.forLayer(layer),
+      spec: plan.spec,
+      policy: plan.policy(layer),
+    }
+  }
+
+  #parameter(name: string): Tensor {
+    return this.parameters.get(name)!
+  }
+
+  #defaultAttention(): AttentionChoice {
+    return { policy: phsaPolicy, phsa: this.phsa }
+  }
+
+  #requireGradients(gradients: ReadonlyMap<string, Tensor>): void {
+    const missing = [...this.parameters.keys()].find((name) => !gradients.has(name))
+    if (missing !== undefined) throw new InvalidInputError(`gradients has no tensor for ${missing}; allocGradients makes the whole map.`)
+  }
+}
+
+function requireBackend({ config, backend, dtype = 'f32' }: DecoderModelOptions): void {
+  assertContract(backend)
+  requireFit(config)
+  if (!backend.limits.dtypes.includes(dtype)) {
+    throw new UnsupportedError('dtype', `dtype is ${dtype}; ${backend.name} takes ${backend.limits.dtypes.join(', ')}.`)
+  }
+}

@@ -1,0 +1,140 @@
+import {
+  densePolicy,
+  InvalidFileError,
+  MAX_TOP_K,
+  type ModelBackend,
+  parseSafetensors,
+  phsaConfig,
+  phsaPolicy,
+  type SafetensorsFile,
+  type Tensor,
+} from '@phsa/core'
+import type { AttentionChoice } from './attention-choice.js'
+import type { DecoderModel } from './decoder-model.js'
+import { folderFiles } from './folder-files.js'
+import { generate } from './generate.js'
+import { loadModel } from './load-model.js'
+import type { ModelFiles } from './model-files.js'
+import { nextTokenBatch } from './token-batch.js'
+
+/** One compared quantity. */
+export interface ModelFinding {
+  /** Path and quantity, for instance `dense: grad.model.norm.weight`. */
+  readonly name: string
+  /** Relative Frobenius error; for `generated` the number of ids that differ. */
+  readonly error: number
+  readonly bound: number
+  readonly ok: boolean
+}
+
+/** Bound of spec 11 for models in f32. */
+const MODEL_BOUND = 1e-4
+const FILE = 'reference.safetensors'
+
+/**
+ * Compares a model on a backend with what another implementation computed (spec 11): logits, loss, every gradient and the greedy continuation, through
+ * dense attention and through PHSA at full budget (A >= L), which must give the same.
+ * @param source a model folder with reference.safetensors: input_ids [B, L], logits [B, L, V], loss [1] (mean over the B (L - 1) predicted tokens),
+ *   `grad.NAME` of every parameter, generated [1, n] (a prompt, the first half of it, from row 0, and its greedy continuation)
+ * @throws InvalidFileError when the folder is no such fixture
+ */
+export async function verifyModelFixture(source: string | ModelFiles, backend: ModelBackend): Promise<ModelFinding[]> {
+  const files = typeof source === 'string' ? await folderFiles(source) : source
+  try {
+    const size = await files.size(FILE)
+    if (size === undefined) throw new InvalidFileError(`${files.label}: there is no ${FILE} to compare with; give a fixture folder.`)
+    const expected = parseSafetensors(await files.read(FILE, 0, size), `${files.label}/${FILE}`)
+    const { model } = await loadModel(files, { backend })
+    try {
+      const length = expected.entries.get('input_ids')?.shape[1] ?? 0
+      const findings: ModelFinding[] = []
+      for (const [path, attention] of [
+        ['dense', { policy: densePolicy, phsa: model.phsa }],
+        ['phsa', fullBudget(length)],
+      ] as const) {
+        findings.push(...(await compareStep(model, expected, path, attention)), await compareGeneration(model, expected, path, attention))
+      }
+      return findings
+    } finally {
+      model.dispose()
+    }
+  } finally {
+    if (typeof source === 'string') await files.close()
+  }
+}
+
+/** PHSA that selects every block that it does not force, so that nothing is left out at this length. */
+function fullBudget(length: number): AttentionChoice {
+  const blockSize = 16
+  const blocks = Math.ceil(length / blockSize)
+  const topK = Math.min(blocks, MAX_TOP_K)
+  const localTokens = Math.max(1, blocks - topK) * blockSize
+  return { policy: phsaPolicy, phsa: phsaConfig({ blockSize, initTokens: 0, localTokens, topK }) }
+}
+
+async function compareStep(
+  model: DecoderModel,
+  expected: SafetensorsFile,
+  path: string,
+  attention: AttentionChoice,
+): Promise<ModelFinding[]> {
+  const { memory } = model.backend
+  const batch = nextTokenBatch(rowsOf(expected, 'input_ids'))
+  const gradients = model.allocGradients()
+  const made: Tensor[] = [...gradients.values()]
+  try {
+    const logits = model.logits(batch, attention)
+    const { loss, tokenLosses } = model.lossAndGradients(batch, attention, gradients)
+    made.push(logits, loss, tokenLosses)
+    const findings = [
+      finding(`${path}: logits`, await memory.download(logits), expected.read('logits')),
+      finding(`${path}: loss`, await memory.download(loss), expected.read('loss')),
+    ]
+    for (const [name, gradient] of gradients) {
+      findings.push(finding(`${path}: grad.${name}`, await memory.download(gradient), expected.read(`grad.${name}`)))
+    }
+    return findings
+  } finally {
+    for (const tensor of made) tensor.dispose()
+  }
+}
+
+async function compareGeneration(
+  model: DecoderModel,
+  expected: SafetensorsFile,
+  path: string,
+  attention: AttentionChoice,
+): Promise<ModelFinding> {
+  const [wanted] = rowsOf(expected, 'generated')
+  const promptLength = Math.floor(wanted.length / 2)
+  const made: number[] = []
+  // The chunks are no multiple of the block size on purpose.
+  const options = { maxNewTokens: wanted.length - promptLength, attention, prefillChunk: 13, stopTokenIds: [] }
+  for await (const id of generate(model, wanted.slice(0, promptLength), options)) made.push(id)
+  const differing = wanted.slice(promptLength).filter((id, index) => id !== made[index]).length
+  return { name: `${path}: generated`, error: differing, bound: 0, ok: differing === 0 }
+}
+
+function rowsOf(file: SafetensorsFile, name: string): Int32Array[] {
+  const ids = file.read(name)
+  const [rows, length] = file.entries.get(name)!.shape
+  return Array.from({ length: rows }, (_, row) => Int32Array.from(ids.subarray(row * length, (row + 1) * length)))
+}
+
+function finding(name: string, actual: ArrayLike<number>, expected: ArrayLike<number>): ModelFinding {
+  const error = relativeError(actual, expected)
+  return { name, error, bound: MODEL_BOUND, ok: error <= MODEL_BOUND }
+}
+
+/** Relative Frobenius error; infinite for another length or anything that is not finite. */
+function relativeError(actual: ArrayLike<number>, expected: ArrayLike<number>): number {
+  if (actual.length !== expected.length) return Number.POSITIVE_INFINITY
+  let difference = 0
+  let norm = 0
+  for (let index = 0; index < expected.length; index++) {
+    difference += (actual[index] - expected[index]) ** 2
+    norm += expected[index] ** 2
+  }
+  const error = Math.sqrt(difference / norm)
+  return Number.isFinite(error) ? error : Number.POSITIVE_INFINITY
+}

@@ -1,0 +1,59 @@
+import { readFileSync } from 'node:fs'
+import { PHSA_4K } from '@phsa/core'
+import { expect, test } from 'vitest'
+import { decoderConfigJson, parseDecoderConfig } from '../src/index.js'
+
+const fixture = JSON.parse(readFileSync(new URL('../../../fixtures/models/qwen3-tiny/config.json', import.meta.url), 'utf8'))
+
+test('config.json as transformers 5 writes it', () => {
+  expect(parseDecoderConfig(fixture)).toEqual({
+    vocabSize: 512,
+    hiddenSize: 64,
+    intermediateSize: 160,
+    layers: 3,
+    heads: 4,
+    kvHeads: 2,
+    headDim: 32,
+    rmsNormEpsilon: 1e-6,
+    ropeTheta: 1_000_000,
+    maxPositions: 1024,
+    tieWordEmbeddings: true,
+    eosTokenIds: [],
+  })
+})
+
+test('config.json as transformers 4 writes it', () => {
+  const { rope_parameters: _, ...rest } = fixture
+  const json = { ...rest, rope_theta: 500, rope_scaling: null, eos_token_id: [7, 9], tie_word_embeddings: false }
+  expect(parseDecoderConfig(json)).toMatchObject({ ropeTheta: 500, eosTokenIds: [7, 9], tieWordEmbeddings: false })
+})
+
+test('what is written is read again, and says so in the words of transformers', () => {
+  const config = { ...parseDecoderConfig(fixture), eosTokenIds: [3] }
+  const json = decoderConfigJson(config, PHSA_4K, 'bf16')
+  expect(parseDecoderConfig(json)).toEqual(config)
+  expect(json).toMatchObject({ model_type: 'qwen3', dtype: 'bfloat16', eos_token_id: 3, phsa: PHSA_4K })
+})
+
+test.each([
+  [{ model_type: 'llama' }, /model_type is "llama"; allowed: "qwen3"/],
+  [{ attention_bias: true }, /attention_bias is true; allowed: false/],
+  [{ use_sliding_window: true }, /use_sliding_window is true.*localTokens/],
+  [{ layer_types: ['full_attention', 'sliding_attention'] }, /layer_types has "sliding_attention"/],
+  [{ rope_scaling: { rope_type: 'yarn', factor: 4 } }, /rope_scaling.rope_type is "yarn"; only "default"/],
+  [{ rope_parameters: { rope_type: 'linear', rope_theta: 1 } }, /rope_parameters.rope_type is "linear"/],
+  [{ hidden_act: 'gelu' }, /hidden_act is "gelu"; allowed: "silu"/],
+  [{ quantization_config: { bits: 4 } }, /quantization_config .*Quantized/],
+  [{ num_key_value_heads: 3 }, /num_attention_heads is 4; it must be a multiple of num_key_value_heads, which is 3/],
+  [{ head_dim: 31 }, /head_dim is 31; .* even/],
+  [{ head_dim: undefined }, /head_dim is missing/],
+  [{ vocab_size: 1.5 }, /vocab_size is 1.5; .* integer/],
+  [{ rms_norm_eps: 0 }, /rms_norm_eps is 0; .* positive/],
+  [{ eos_token_id: 'end' }, /eos_token_id is "end"/],
+])('%j is refused with its reason', (change, message) => {
+  expect(() => parseDecoderConfig({ ...fixture, ...change })).toThrow(message)
+})
+
+test('a list is no configuration', () => {
+  expect(() => parseDecoderConfig([])).toThrow(/one JSON object/)
+})

@@ -1,0 +1,150 @@
+import { densePolicy, type HostArray, type ModelBackend, phsaPolicy, RandomStream, reference } from '@phsa/core'
+import { afterAll, beforeAll, expect, test } from 'vitest'
+import { type AttentionChoice, type DecoderModel, nextTokenBatch, type TrainingBatch } from '../src/index.js'
+import { punctuationOf, randomIds, sparsePhsa, tinyConfig, tinyModel } from './tiny-model.js'
+
+// In float64 the difference quotient at this step is good to about 2e-7 here (its truncation error), so the bound is far below any wrong term.
+const STEP = 1e-5
+const BOUND = 1e-6
+
+let backend: ModelBackend
+beforeAll(async () => {
+  backend = await reference()
+})
+afterAll(() => backend.dispose())
+
+function trainingBatch(): TrainingBatch {
+  const sequences = [randomIds(37, 3), randomIds(5, 4)]
+  const batch = nextTokenBatch(sequences)
+  return { ...batch, punctuation: punctuationOf(batch.ids) }
+}
+
+async function value(run: () => import('@phsa/core').Tensor): Promise<number> {
+  const tensor = backend.memory.scope(run)
+  const [result] = await backend.memory.download(tensor)
+  tensor.dispose()
+  return result
+}
+
+/** Compares each parameter's gradient with the change of the objective along a random direction. */
+async function expectGradients(
+  model: DecoderModel,
+  gradients: ReadonlyMap<string, HostArray>,
+  objective: () => Promise<number>,
+): Promise<void> {
+  const random = new RandomStream(11)
+  for (const [name, tensor] of model.parameters) {
+    const start = (await backend.memory.download(tensor)) as Float64Array
+    const direction = start.map(() => random.normal())
+    const at = async (step: number) => {
+      backend.memory.write(
+        tensor,
+        start.map((element, index) => element + step * direction[index]),
+      )
+      return objective()
+    }
+    const numeric = ((await at(STEP)) - (await at(-STEP))) / (2 * STEP)
+    backend.memory.write(tensor, start)
+    const gradient = gradients.get(name)!
+    const analytic = direction.reduce((sum, part, index) => sum + part * gradient[index], 0)
+    const scale = Math.hypot(...(gradient as Float64Array)) * Math.sqrt(gradient.length)
+    expect(Math.abs(numeric - analytic) / Math.max(Math.abs(analytic), 0.05 * scale), name).toBeLessThan(BOUND)
+  }
+}
+
+async function gradientsOf(
+  model: DecoderModel,
+  batch: TrainingBatch,
+  choice: AttentionChoice,
+  distillation?: { coefficient: number; rows: Int32Array },
+) {
+  const gradients = model.allocGradients()
+  const { loss, tokenLosses, distillationLoss } = model.lossAndGradients(batch, choice, gradients, distillation)
+  const onHost = new Map<string, HostArray>()
+  for (const [name, tensor] of gradients) onHost.set(name, await backend.memory.download(tensor))
+  const losses = {
+    loss: (await backend.memory.download(loss))[0],
+    distillationLoss: distillationLoss && (await backend.memory.download(distillationLoss))[0],
+  }
+  for (const tensor of [...gradients.values(), loss, tokenLosses, ...(distillationLoss ? [distillationLoss] : [])]) tensor.dispose()
+  return { gradients: onHost, ...losses }
+}
+
+const choices: [string, AttentionChoice][] = [
+  ['dense', { policy: densePolicy, phsa: sparsePhsa }],
+  ['sparse', { policy: phsaPolicy, phsa: sparsePhsa }],
+  [
+    'mixed layers and lambda per head',
+    {
+      policy: phsaPolicy,
+      phsa: {
+        ...sparsePhsa,
+        denseLayers: [1],
+        representatives: 2,
+        lambda: [
+          [0, 1],
+          [0.5, 0.2],
+          [0.3, 0.9],
+        ],
+      },
+    },
+  ],
+]
+
+for (const [name, choice] of choices) {
+  for (const tieWordEmbeddings of choice.policy === densePolicy ? [true, false] : [true]) {
+    test(`gradients are those of the loss: ${name}, ${tieWordEmbeddings ? 'tied' : 'untied'} head`, async () => {
+      const model = await tinyModel(backend, { config: { ...tinyConfig, tieWordEmbeddings }, dtype: 'f64' })
+      const batch = trainingBatch()
+      const { gradients, loss } = await gradientsOf(model, batch, choice)
+      const objective = () => value(() => model.loss(batch, choice).loss)
+      expect(loss).toBe(await objective())
+      await expectGradients(model, gradients, objective)
+      model.dispose()
+    })
+  }
+}
+
+test('distillation: gradients of its loss with the teacher held fixed reach every layer below', async () => {
+  const model = await tinyModel(backend, { dtype: 'f64' })
+  const batch = trainingBatch()
+  const choice: AttentionChoice = { policy: phsaPolicy, phsa: { ...sparsePhsa, denseLayers: [1] } }
+  const distillation = { coefficient: 0.7, rows: Int32Array.of(20, 25, 33, 36) }
+  const { attention, memory } = backend
+  const rows = memory.upload(distillation.rows, [distillation.rows.length])
+  const sparseLayers = () => model.attentionInputs(batch, choice).filter(({ selected }) => selected !== undefined)
+  const teachers = memory.scope(() => sparseLayers().map((layer) => attention.blockMass({ ...layer, rows })))
+  const distilled = () =>
+    value(() => {
+      const losses = sparseLayers().map((layer, index) => {
+        const reps = attention.poolBlocks(layer)
+        return attention.selectionLoss({ ...layer, reps, mass: teachers[index], rows })
+      })
+      return backend.ops.add(losses[0], losses[1])
+    })
+  const objective = async () => (await value(() => model.loss(batch, choice).loss)) + (distillation.coefficient * (await distilled())) / 2
+
+  const { gradients, distillationLoss } = await gradientsOf(model, batch, choice, distillation)
+  expect(distillationLoss).toBeCloseTo((await distilled()) / 2, 12)
+  await expectGradients(model, gradients, objective)
+
+  // Only the projections of queries and keys are taught in the last layer.
+  const { gradients: plain } = await gradientsOf(model, batch, choice)
+  const changed = [...gradients].filter(([name, gradient]) => gradient.some((element, index) => element !== plain.get(name)![index]))
+  const last = changed.map(([name]) => name).filter((name) => name.startsWith('model.layers.2.'))
+  expect(last.sort()).toEqual(
+    ['input_layernorm', 'self_attn.k_norm', 'self_attn.k_proj', 'self_attn.q_norm', 'self_attn.q_proj'].map(
+      (part) => `model.layers.2.${part}.weight`,
+    ),
+  )
+  for (const tensor of [rows, ...teachers]) tensor.dispose()
+  model.dispose()
+})
+
+test('distillation has no loss where every layer is dense', async () => {
+  const model = await tinyModel(backend, { dtype: 'f64' })
+  const distillation = { coefficient: 1, rows: Int32Array.of(30) }
+  const { distillationLoss } = await gradientsOf(model, trainingBatch(), { policy: densePolicy, phsa: sparsePhsa }, distillation)
+  expect(distillationLoss).toBeUndefined()
+  model.dispose()
+})

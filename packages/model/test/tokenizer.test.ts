@@ -1,0 +1,103 @@
+import { readFileSync } from 'node:fs'
+import { fileURLToPath } from 'node:url'
+import { gunzipSync } from 'node:zlib'
+import { PunctuationTable } from '@phsa/core'
+import { beforeAll, expect, test } from 'vitest'
+import { renderChat, TextStream, TextTokenizer } from '../src/index.js'
+
+const folder = fileURLToPath(new URL('../../../fixtures/tokenizer-8k', import.meta.url))
+const text = gunzipSync(readFileSync(new URL('../../../fixtures/text/valid.txt.gz', import.meta.url))).toString('utf8')
+const mixed = "Ünï 漢字, 🙂🇩🇪\t\r\n  \u00a0x\u0301 <|im_end|> 12345 don't"
+
+let tokenizer: TextTokenizer
+beforeAll(async () => {
+  tokenizer = await TextTokenizer.fromFolder(folder)
+})
+
+interface BpeFile {
+  model: { vocab: Record<string, number>; merges: (string | [string, string])[] }
+}
+
+/** Byte-level BPE by its definition: bytes as printable characters, then always the merge of lowest rank. */
+function naiveBpe({ model }: BpeFile): (word: string) => number[] {
+  const printable = (byte: number) => (byte >= 33 && byte <= 126) || (byte >= 161 && byte <= 172) || byte >= 174
+  const hidden = Array.from({ length: 256 }, (_, byte) => byte).filter((byte) => !printable(byte))
+  const character = (byte: number) => String.fromCharCode(printable(byte) ? byte : 256 + hidden.indexOf(byte))
+  const ranks = new Map(model.merges.map((merge, rank) => [typeof merge === 'string' ? merge : merge.join(' '), rank]))
+  return (word) => {
+    const parts = [...new TextEncoder().encode(word)].map(character)
+    for (;;) {
+      const pairs = parts.slice(1).map((part, index) => ranks.get(`${parts[index]} ${part}`) ?? Number.POSITIVE_INFINITY)
+      const best = Math.min(...pairs, Number.POSITIVE_INFINITY)
+      if (best === Number.POSITIVE_INFINITY) return parts.map((part) => model.vocab[part])
+      const at = pairs.indexOf(best)
+      parts.splice(at, 2, parts[at] + parts[at + 1])
+    }
+  }
+}
+
+test('encoding is byte-level BPE: the ids of each word follow from vocabulary and merges', () => {
+  const encodeWord = naiveBpe(tokenizer.json as BpeFile)
+  // The pre-tokenizer's own expression (Qwen's): these pieces hold no contraction, so the plain form of it will do.
+  const sample = `${text.slice(0, 20_000).replaceAll("'", '')} 漢字 🙂 naïve`
+  const words = sample.match(/[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+/gu)!
+  expect([...tokenizer.encode(sample)]).toEqual(words.flatMap(encodeWord))
+})
+
+test('real text, other scripts and special tokens survive the round trip', () => {
+  expect(tokenizer.decode(tokenizer.encode(text))).toBe(text)
+  // NFC composes the accent, as tokenizer.json asks.
+  expect(tokenizer.decode(tokenizer.encode(mixed))).toBe(mixed.normalize('NFC'))
+  expect([...tokenizer.encode('<|im_end|>')]).toEqual([2])
+  expect([...tokenizer.encode('')]).toEqual([])
+  expect(tokenizer.decode([])).toBe('')
+})
+
+test('sizes and named tokens', () => {
+  expect(tokenizer).toMatchObject({ vocabSize: 8192, eosTokenId: 0, padTokenId: 0 })
+  expect(tokenizer.tokenId('<|im_start|>')).toBe(1)
+  expect(tokenizer.tokenId('no such token')).toBeUndefined()
+})
+
+test('punctuation tokens come from the same file', () => {
+  const table = PunctuationTable.fromTokenizer(tokenizer.json)
+  expect(table.marks(tokenizer.encode('a.'))).toEqual(Uint8Array.of(0, 1))
+})
+
+test('a stream gives whole characters only, and all of them', () => {
+  const stream = new TextStream(tokenizer)
+  const pieces = [...tokenizer.encode(mixed)].map((id) => stream.push(id))
+  expect(pieces.join('') + stream.end()).toBe(mixed.normalize('NFC'))
+  expect(pieces.every((piece) => !piece.includes('\ufffd'))).toBe(true)
+  expect(pieces.filter((piece) => piece === '').length).toBeGreaterThan(3)
+
+  const broken = tokenizer.encode('🙂')[0]
+  expect(stream.push(broken)).toBe('')
+  expect(stream.end()).toBe('\ufffd')
+})
+
+test('an unknown id is named', () => {
+  expect(() => tokenizer.decode([3, 9000])).toThrow(/9000 is no token id of this tokenizer; it has 0 to 8191/)
+})
+
+test('a conversation by the chat template', () => {
+  const messages = [{ role: 'user', content: 'Hi' }]
+  expect(renderChat(tokenizer, messages)).toBe('<|im_start|>user\nHi<|im_end|>\n<|im_start|>assistant\n')
+  expect(renderChat(tokenizer, messages, { addGenerationPrompt: false })).toBe('<|im_start|>user\nHi<|im_end|>\n')
+})
+
+test('a named template, and errors of templates', () => {
+  const withTemplate = (chat_template: unknown) =>
+    TextTokenizer.fromJson(tokenizer.json, { chat_template, eos_token: { content: '<|im_end|>' } })
+  const named = [{ name: 'default', template: '{{ messages[0].content }}{{ eos_token }}{{ mood }}' }]
+  expect(renderChat(withTemplate(named), [{ role: 'user', content: 'x' }], { variables: { mood: '!' } })).toBe('x<|im_end|>!')
+  expect(() => renderChat(withTemplate(undefined), [])).toThrow(/no chat template/)
+  expect(() => renderChat(withTemplate('{% if %}'), [])).toThrow(/cannot be parsed/)
+  expect(() => renderChat(withTemplate("{{ raise_exception('no system role') }}"), [])).toThrow(/refuses these messages: .*no system role/)
+})
+
+test('what is no tokenizer is refused by name', async () => {
+  expect(() => TextTokenizer.fromJson({}, {}, 'some/tokenizer.json')).toThrow(/some\/tokenizer.json: it holds no tokenizer/)
+  expect(() => TextTokenizer.fromJson({ model: { type: 'Nonsense' }, added_tokens: [] })).toThrow(/cannot read it/)
+  await expect(TextTokenizer.fromFolder(fileURLToPath(new URL('.', import.meta.url)))).rejects.toThrow(/there is no tokenizer.json/)
+})
