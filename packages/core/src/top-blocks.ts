@@ -1,3 +1,4 @@
+import { bestBlocks } from './best-blocks.js'
 import { candidateBlocks } from './candidate-blocks.js'
 import type { AttentionSpec } from './contract/attention-spec.js'
 
@@ -20,19 +21,8 @@ export function topBlocks({ values, maxBlocks, positions }: BlockScores, spec: A
   for (let row = 0; row < kvHeads * positions.length; row++) {
     const position = positions[row % positions.length]
     if (position < 0) continue
-    const { start, end } = candidateBlocks(spec, position)
-    const first = row * maxBlocks
-    const candidates = Array.from({ length: Math.max(0, end - start) }, (_, index) => start + index)
-    const best = candidates.sort((left, right) => rank(values[first + right]) - rank(values[first + left]) || left - right).slice(0, topK)
-    chosen.set(
-      best.sort((left, right) => left - right),
-      row * topK,
-    )
+    const scores = Array.from({ length: maxBlocks }, (_, block) => values[row * maxBlocks + block])
+    chosen.set(bestBlocks(scores, candidateBlocks(spec, position), topK), row * topK)
   }
   return chosen
-}
-
-/** NaN loses to any number, as on every backend; left as it is, it would make the order depend on the sort. */
-function rank(value: number): number {
-  return Number.isNaN(value) ? Number.NEGATIVE_INFINITY : value
 }

@@ -36,8 +36,8 @@ export function attendBackward(
       const scores = visibleScores(q, query, k, keyRows, kvHead, spec)
       // sum over keys of p * dp, in closed form
       const delta = dot(dOut, query, out, query, headDim)
-      for (const [index, keyRow] of keyRows.entries()) {
-        const key = (keyRow * kvHeads + kvHead) * headDim
+      for (let index = 0; index < keyRows.length; index++) {
+        const key = (keyRows[index] * kvHeads + kvHead) * headDim
         const probability = Math.exp(scores[index] - lse[row * heads + head])
         const dProbability = dot(dOut, query, v, key, headDim)
         const dScore = probability * (dProbability - delta) * scale

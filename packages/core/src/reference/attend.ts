@@ -46,9 +46,9 @@ export function attendHead(
   const { headDim } = spec
   const scores = visibleScores(q, queryOffset, k, keyRows, kvHead, spec)
   const lse = logSumExp(scores)
-  for (const [index, keyRow] of keyRows.entries()) {
+  for (let index = 0; index < keyRows.length; index++) {
     const probability = Math.exp(scores[index] - lse)
-    const value = (keyRow * spec.kvHeads + kvHead) * headDim
+    const value = (keyRows[index] * spec.kvHeads + kvHead) * headDim
     for (let d = 0; d < headDim; d++) out[d] += probability * v[value + d]
   }
   return lse
@@ -65,8 +65,9 @@ export function visibleScores(
 ): Float64Array {
   const scale = 1 / Math.sqrt(headDim)
   const scores = new Float64Array(keyRows.length)
-  for (const [index, keyRow] of keyRows.entries())
-    scores[index] = dot(q, queryOffset, k, (keyRow * kvHeads + kvHead) * headDim, headDim) * scale
+  for (let index = 0; index < keyRows.length; index++) {
+    scores[index] = dot(q, queryOffset, k, (keyRows[index] * kvHeads + kvHead) * headDim, headDim) * scale
+  }
   return scores
 }
 

@@ -25,7 +25,7 @@ export function blockMass({ q, k, rows }: BlockMassArrays, layout: HostLayout, s
       const kvHead = Math.floor(head / group)
       const target = (kvHead * rows.length + index) * layout.maxBlocks
       const probabilities = softmax(visibleScores(q, (row * heads + head) * headDim, k, keyRows, kvHead, spec))
-      for (const [key, probability] of probabilities.entries()) mass[target + Math.floor(key / blockSize)] += probability
+      for (let key = 0; key < keyRows.length; key++) mass[target + Math.floor(key / blockSize)] += probabilities[key]
     }
   }
   return mass

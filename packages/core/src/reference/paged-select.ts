@@ -1,9 +1,9 @@
+import { bestBlocks } from '../best-blocks.js'
 import { candidateBlocks } from '../candidate-blocks.js'
 import type { PagedCacheOptions } from '../contract/paged-attention.js'
 import type { Reals } from './host-layout.js'
 import { batchRows, type HostBatch, type PagedArrays, slotOf } from './paged-cache.js'
 import { scoreBlocks } from './score-blocks.js'
-import { bestBlocks } from './select-top.js'
 
 /** The blocks of each new query and KV head, [Hkv, Tq, maxTopK]; topK and denseBelow are those of its sequence (spec 4, 6). */
 export function pagedSelectBlocks(cache: PagedArrays, q: Reals, batch: HostBatch, options: PagedCacheOptions): Int32Array {

@@ -1,8 +1,8 @@
+import { bestBlocks } from '../best-blocks.js'
 import { candidateBlocks } from '../candidate-blocks.js'
 import type { AttentionSpec } from '../contract/attention-spec.js'
 import { type HostLayout, queryRows, type Reals } from './host-layout.js'
 import { scoreBlocks } from './score-blocks.js'
-import { bestBlocks } from './select-top.js'
 
 export interface SelectArrays {
   /** [Tq, Hq, D] */

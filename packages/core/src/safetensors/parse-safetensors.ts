@@ -75,7 +75,8 @@ export function parseSafetensors(bytes: Uint8Array, label = 'safetensors file'):
       const entry = header.entries.get(name)
       if (!entry)
         throw new InvalidFileError(`${label}: there is no tensor ${name}; it has ${[...header.entries.keys()].slice(0, 20).join(', ')}.`)
-      return decodeElements(entry.type, bytes.slice(entry.begin, entry.end), `${label}: ${name}`)
+      // Not slice: on Node's Buffer that is a view, which may start at an address that the type does not allow.
+      return decodeElements(entry.type, new Uint8Array(bytes.subarray(entry.begin, entry.end)), `${label}: ${name}`)
     },
   }
 }

@@ -1,6 +1,6 @@
 import { type AttentionSpec, denseSpec } from '../contract/attention-spec.js'
-import { seedOf } from './seed-of.js'
 import type { AttentionCase, AttentionCheckName, TestedDType } from './attention-case.js'
+import { seedOf } from './seed-of.js'
 
 const BASE: AttentionSpec = {
   heads: 4,
@@ -102,7 +102,10 @@ function optionCases(): AttentionCase[] {
     entry('logit-g8', { score: 'logit', heads: 8, kvHeads: 1, headDim: 64, topK: 1 }, [210], { checks: FORWARD }),
     entry('overlap-m16', { score: 'overlap', initTokens: 0, localTokens: 16 }, [187], { lambda: 1, checks: FORWARD, dtypes: EVERY }),
     entry('overlap-m32', { score: 'overlap', blockSize: 32, representatives: 2, initTokens: 32 }, [245], { lambda: 1, checks: FORWARD }),
-    entry('overlap-m64', { score: 'overlap', blockSize: 64, representatives: 4, initTokens: 0, localTokens: 64 }, [463], { lambda: 1, checks: FORWARD }),
+    entry('overlap-m64', { score: 'overlap', blockSize: 64, representatives: 4, initTokens: 0, localTokens: 64 }, [463], {
+      lambda: 1,
+      checks: FORWARD,
+    }),
     entry('lambda0', {}, [150], { lambda: 0, checks }),
     entry('lambda1', {}, [150], { lambda: 1, checks }),
     entry('lambda-per-head', {}, [150], { lambda: [0.25, 0.875], dtypes: EVERY, checks }),
@@ -111,7 +114,9 @@ function optionCases(): AttentionCase[] {
     entry('dense-below129', { denseBelow: 129, initTokens: 0, localTokens: 16 }, [203], { dtypes: EVERY, checks }),
     entry('dense-below-all', { denseBelow: 1000 }, [150]),
     entry('dense', denseSpec(BASE), [150], { checks: ['attend', 'attend-backward', 'block-mass'], dtypes: EVERY }),
-    entry('dense-g8-packed', { ...denseSpec(BASE), heads: 8, kvHeads: 1, headDim: 64 }, [61, 0, 1, 90], { checks: ['attend', 'attend-backward'] }),
+    entry('dense-g8-packed', { ...denseSpec(BASE), heads: 8, kvHeads: 1, headDim: 64 }, [61, 0, 1, 90], {
+      checks: ['attend', 'attend-backward'],
+    }),
     entry('window-covers-all', { localTokens: 256 }, [150]),
   ]
 }

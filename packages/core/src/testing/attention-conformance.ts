@@ -37,7 +37,7 @@ async function runCheck(
   dtype: TestedDType,
   check: AttentionCheckName,
 ): Promise<TensorCheck[]> {
-  const oracle = context.oracle(attentionCase, dtype)
+  const oracle = context.oracles.oracle(attentionCase, dtype)
   const probe = new Probe(context.backend)
   const upload = (inputs = oracle.inputs) => probeProblem(probe, inputs, oracle.spec, attentionCase.capacity)
   try {

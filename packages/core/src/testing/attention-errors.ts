@@ -7,7 +7,8 @@ import { boundedCheck, type TensorCheck } from './tensor-check.js'
  * @param largestScore largest |s| of each row, as long as lse
  */
 export function lseCheck(name: string, actual: HostArray, expected: HostArray, largestScore: HostArray, bound: number): TensorCheck {
-  if (actual.length !== expected.length) return boundedCheck(name, Number.POSITIVE_INFINITY, bound, `${actual.length} rows instead of ${expected.length}`)
+  if (actual.length !== expected.length)
+    return boundedCheck(name, Number.POSITIVE_INFINITY, bound, `${actual.length} rows instead of ${expected.length}`)
   let worst = 0
   let row = 0
   for (let index = 0; index < expected.length; index++) {

@@ -1,8 +1,8 @@
 import type { AttentionSpec, ScoreKind } from '../contract/attention-spec.js'
 import { InvalidFileError } from '../errors/invalid-file-error.js'
-import { attentionSpec, phsaConfig } from '../phsa-config.js'
 import { isPhsaError } from '../errors/phsa-error.js'
 import { PackedLayout } from '../packed-layout.js'
+import { attentionSpec, phsaConfig } from '../phsa-config.js'
 import { parseSafetensors, type SafetensorsFile } from '../safetensors/parse-safetensors.js'
 
 const FLOAT_TENSORS = ['q', 'k', 'v', 'do', 'reps', 'out', 'lse', 'dq', 'dk', 'dv'] as const
@@ -75,7 +75,8 @@ function readDistillation(
 ): NonNullable<AttentionFixture['distillation']> {
   const positions = readIntegers(file, 'distil.positions', [-1])
   const outside = positions.find((position) => position < 0 || position >= layout.keyLengths[0])
-  if (outside !== undefined) throw new InvalidFileError(`distil.positions holds ${outside}; the first sequence has ${layout.keyLengths[0]} tokens.`)
+  if (outside !== undefined)
+    throw new InvalidFileError(`distil.positions holds ${outside}; the first sequence has ${layout.keyLengths[0]} tokens.`)
   return {
     positions,
     loss: readFloats(file, 'distil.loss', [1]),
@@ -106,7 +107,8 @@ function readLayout(lengths: Int32Array, blockSize: number): PackedLayout {
 }
 
 function readLambda(file: SafetensorsFile, kvHeads: number): Float32Array {
-  const values = readSetting(file, 'lambda') === 'per-head' ? readFloats(file, 'lambda', [kvHeads]) : Float32Array.of(readNumber(file, 'lambda'))
+  const values =
+    readSetting(file, 'lambda') === 'per-head' ? readFloats(file, 'lambda', [kvHeads]) : Float32Array.of(readNumber(file, 'lambda'))
   const wrong = values.find((value) => !(value >= 0 && value <= 1))
   if (wrong !== undefined) throw new InvalidFileError(`the fixture has lambda ${wrong}; it must lie between 0 and 1.`)
   return values
@@ -123,7 +125,8 @@ function readSetting(file: SafetensorsFile, name: string): string {
 function readNumber(file: SafetensorsFile, name: string): number {
   const text = readSetting(file, name)
   const value = Number(text)
-  if (text.trim() === '' || !Number.isFinite(value)) throw new InvalidFileError(`the fixture's ${name} is ${JSON.stringify(text)}; a number is needed.`)
+  if (text.trim() === '' || !Number.isFinite(value))
+    throw new InvalidFileError(`the fixture's ${name} is ${JSON.stringify(text)}; a number is needed.`)
   return value
 }
 

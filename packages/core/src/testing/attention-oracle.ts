@@ -24,7 +24,9 @@ export class AttentionOracle {
   /** [Hkv, blocks * r, D] */
   reps(): Promise<HostArray> {
     return this.#once('reps', async () => {
-      const { reps } = await this.compute(({ k, weights, layout, spec }) => ({ reps: this.#reference.attention.poolBlocks({ k, weights, layout, spec }) }))
+      const { reps } = await this.compute(({ k, weights, layout, spec }) => ({
+        reps: this.#reference.attention.poolBlocks({ k, weights, layout, spec }),
+      }))
       return reps
     })
   }

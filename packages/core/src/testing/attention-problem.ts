@@ -45,7 +45,12 @@ export async function probeProblem(
   for (const name of ['queryStarts', 'keyStarts', 'blockStarts'] as const) await probe.watch(name, layout[name])
   const upload = (name: string, data: HostArray, rows: number, padded: number, heads: number) => {
     const width = heads * spec.headDim
-    return probe.input(name, padRows(data, { groups: 1, rows, capacity: padded, width }, Number.NaN), [padded, heads, spec.headDim], spec.dtype)
+    return probe.input(
+      name,
+      padRows(data, { groups: 1, rows, capacity: padded, width }, Number.NaN),
+      [padded, heads, spec.headDim],
+      spec.dtype,
+    )
   }
   const weights = uploadWeights(inputs.weights, (name, data) => {
     if (name === 'lambda') return probe.input(name, data, [data.length], 'f32')

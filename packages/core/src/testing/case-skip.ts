@@ -18,11 +18,15 @@ export interface CaseSkip {
  */
 export function assertSkips(skips: readonly CaseSkip[], names: readonly string[]): void {
   for (const { reason, cases } of skips) {
-    if (reason.trim() === '') throw new InvalidConfigError('skip', `the skip of ${cases.join(', ')} has no reason; say why the backend cannot run these cases.`)
+    if (reason.trim() === '')
+      throw new InvalidConfigError('skip', `the skip of ${cases.join(', ')} has no reason; say why the backend cannot run these cases.`)
     if (cases.length === 0) throw new InvalidConfigError('skip', `the skip "${reason}" names no cases; list their names or patterns.`)
     for (const glob of cases) {
       if (names.some(casePattern(glob))) continue
-      throw new InvalidConfigError('skip', `the skip "${reason}" names ${glob}, which matches none of the ${names.length} cases; remove or correct it.`)
+      throw new InvalidConfigError(
+        'skip',
+        `the skip "${reason}" names ${glob}, which matches none of the ${names.length} cases; remove or correct it.`,
+      )
     }
   }
 }

@@ -2,33 +2,24 @@ import type { AttentionBackend } from '../contract/attention-backend.js'
 import type { AttentionSpec } from '../contract/attention-spec.js'
 import type { ModelBackend } from '../contract/model-backend.js'
 import type { DType } from '../contract/tensor.js'
-import type { AttentionCase, TestedDType } from './attention-case.js'
-import { attentionInputs } from './attention-inputs.js'
-import { AttentionOracle } from './attention-oracle.js'
+import type { OracleStore } from './oracle-store.js'
 import type { TensorCheck } from './tensor-check.js'
 
-/** What a case runs with: the backend under test and the reference. */
+/** What a case runs with: the backend under test, the reference and what it expects. */
 export class CaseContext {
   readonly backend: AttentionBackend
-  readonly reference: ModelBackend
+  readonly oracles: OracleStore
   /** Makes another backend of the tested kind. */
   readonly create: () => Promise<AttentionBackend>
-  #oracle: { readonly key: string; readonly oracle: AttentionOracle } | undefined
 
-  constructor(backend: AttentionBackend, reference: ModelBackend, create: () => Promise<AttentionBackend>) {
+  constructor(backend: AttentionBackend, oracles: OracleStore, create: () => Promise<AttentionBackend>) {
     this.backend = backend
-    this.reference = reference
+    this.oracles = oracles
     this.create = create
   }
 
-  /** Expected values of an attention case; the last one is kept, because the checks of a case follow each other. */
-  oracle(attentionCase: AttentionCase, dtype: TestedDType): AttentionOracle {
-    const key = `${dtype}/${attentionCase.name}`
-    if (this.#oracle?.key !== key) {
-      const spec = { ...attentionCase.spec, dtype }
-      this.#oracle = { key, oracle: new AttentionOracle(this.reference, spec, attentionInputs(attentionCase, dtype)) }
-    }
-    return this.#oracle.oracle
+  get reference(): ModelBackend {
+    return this.oracles.reference
   }
 
   /** The ops of the backend under test; only for cases that need them. */

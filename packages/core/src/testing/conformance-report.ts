@@ -49,6 +49,9 @@ export function conformanceReport(name: string, device: string, cases: readonly 
 export function failureText({ name, reason, checks }: CaseResult): string {
   const lines = checks
     .filter((check) => !check.ok)
-    .map((check) => `  ${check.name}: ${check.measured.toPrecision(3)}, allowed ${check.bound.toPrecision(3)}${check.detail ? ` (${check.detail})` : ''}`)
+    .map(
+      (check) =>
+        `  ${check.name}: ${check.measured.toPrecision(3)}, allowed ${check.bound.toPrecision(3)}${check.detail ? ` (${check.detail})` : ''}`,
+    )
   return [`${name} failed:`, ...(reason === undefined ? [] : [`  ${reason}`]), ...lines].join('\n')
 }

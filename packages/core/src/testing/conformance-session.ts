@@ -4,9 +4,10 @@ import { reference } from '../reference/reference-backend.js'
 import { type CaseSkip, skipReason } from './case-skip.js'
 import { CaseContext, type ConformanceCase, hasOps } from './conformance-case.js'
 import type { CaseResult } from './conformance-report.js'
+import { OracleStore } from './oracle-store.js'
 import { boundedCheck, type TensorCheck } from './tensor-check.js'
 
-/** A backend under test with the reference beside it. Runs cases one by one; `close` disposes both. */
+/** A backend under test with the reference beside it. Runs cases one by one. */
 export class ConformanceSession {
   readonly backend: AttentionBackend
   readonly #skips: readonly CaseSkip[]
@@ -18,11 +19,19 @@ export class ConformanceSession {
     this.#context = context
   }
 
-  /** Makes both backends. @throws BackendUnavailableError as `create` does, ContractVersionError */
-  static async open(create: () => Promise<AttentionBackend>, skips: readonly CaseSkip[] = []): Promise<ConformanceSession> {
+  /**
+   * Makes the backend.
+   * @param oracles expected values to share with other sessions
+   * @throws BackendUnavailableError as `create` does, ContractVersionError
+   */
+  static async open(
+    create: () => Promise<AttentionBackend>,
+    skips: readonly CaseSkip[] = [],
+    oracles?: OracleStore,
+  ): Promise<ConformanceSession> {
     const backend = await create()
     assertContract(backend)
-    return new ConformanceSession(new CaseContext(backend, await reference(), create), skips)
+    return new ConformanceSession(new CaseContext(backend, oracles ?? new OracleStore(await reference()), create), skips)
   }
 
   /** Why the case does not apply to this backend, if so. */
@@ -30,7 +39,8 @@ export class ConformanceSession {
     const { dtype, needs, specs, name } = conformanceCase
     const skipped = skipReason(this.#skips, name, this.backend)
     if (skipped !== undefined) return skipped
-    if (!this.backend.limits.dtypes.includes(dtype)) return `${this.backend.name} has no ${dtype}`
+    // Every backend holds indices; limits list the types of activations.
+    if (dtype !== 'i32' && !this.backend.limits.dtypes.includes(dtype)) return `${this.backend.name} has no ${dtype}`
     if (needs === 'ops' && !hasOps(this.backend)) return `${this.backend.name} has no model ops`
     for (const spec of specs) {
       const support = this.backend.supports(spec)
@@ -60,8 +70,8 @@ export class ConformanceSession {
     }
   }
 
+  /** Disposes the backend. */
   close(): void {
     this.backend.dispose()
-    this.#context.reference.dispose()
   }
 }

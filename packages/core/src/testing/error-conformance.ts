@@ -57,7 +57,9 @@ const scenarios: Readonly<Record<string, ErrorScenario>> = {
     return [
       await errorCheck('attend', 'disposed', () => backend.attention.attend({ ...problem, selected })),
       await errorCheck('selectBlocks', 'disposed', () => backend.attention.selectBlocks({ ...problem, reps })),
-      await errorCheck('blockMass', 'disposed', () => backend.attention.blockMass({ ...problem, q: gone, rows: problem.layout.queryStarts })),
+      await errorCheck('blockMass', 'disposed', () =>
+        backend.attention.blockMass({ ...problem, q: gone, rows: problem.layout.queryStarts }),
+      ),
     ]
   },
   'wrong-shape': async ({ backend }, probe, problem) => {

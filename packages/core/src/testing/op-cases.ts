@@ -7,7 +7,15 @@ const EPSILON = 1e-6
 
 /** Each op and its backward, on shapes that are no multiple of anything. */
 export function opCases(): OpCase[] {
-  return [...embeddingCases(), ...normCases(), ...linearCases(), ...ropeCases(), ...elementwiseCases(), ...crossEntropyCases(), ...normOfGradientsCases()]
+  return [
+    ...embeddingCases(),
+    ...normCases(),
+    ...linearCases(),
+    ...ropeCases(),
+    ...elementwiseCases(),
+    ...crossEntropyCases(),
+    ...normOfGradientsCases(),
+  ]
 }
 
 function random(name: string, shape: readonly number[], scale = 1, kind: OpTensor['kind'] = 'activation'): OpTensor {
@@ -121,7 +129,10 @@ function linearCases(): OpCase[] {
 
 function ropeCases(): OpCase[] {
   const [T, H, D, P] = [11, 3, 32, 64]
-  const angles = Float64Array.from({ length: (P * D) / 2 }, (_, index) => Math.floor(index / (D / 2)) / 10000 ** ((index % (D / 2)) / (D / 2)))
+  const angles = Float64Array.from(
+    { length: (P * D) / 2 },
+    (_, index) => Math.floor(index / (D / 2)) / 10000 ** ((index % (D / 2)) / (D / 2)),
+  )
   const table = (values: Float64Array): OpTensor => ({ data: Float32Array.from(values), shape: [P, D / 2], kind: 'f32' })
   const inputs = {
     x: random('x', [T, H, D], 2),
@@ -135,7 +146,9 @@ function ropeCases(): OpCase[] {
       name: 'qk-norm-rope',
       inputs,
       accumulators: {},
-      run: (ops, { x, weight, positions, cos, sin }) => ({ y: ops.qkNormRope({ x, weight, positions, rope: { cos, sin }, epsilon: EPSILON }) }),
+      run: (ops, { x, weight, positions, cos, sin }) => ({
+        y: ops.qkNormRope({ x, weight, positions, rope: { cos, sin }, epsilon: EPSILON }),
+      }),
     },
     {
       name: 'qk-norm-rope-backward',

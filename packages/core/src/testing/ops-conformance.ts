@@ -54,7 +54,9 @@ async function runOpCase({ model, reference }: CaseContext, opCase: OpCase, dtyp
     const changing = Object.fromEntries(accumulators.map(({ name, tensor }) => [name, tensor]))
     const outputs = await probe.call(() => opCase.run(model.ops, { ...tensors, ...changing }))
     const checks = Object.entries(outputs).map(([name, actual]) =>
-      opCase.exact?.includes(name) ? identityCheck(name, actual, rounded(expected[name], dtype)) : relativeCheck(name, actual, expected[name], bound),
+      opCase.exact?.includes(name)
+        ? identityCheck(name, actual, rounded(expected[name], dtype))
+        : relativeCheck(name, actual, expected[name], bound),
     )
     for (const { name, after, tensor } of accumulators) checks.push(relativeCheck(name, await model.memory.download(tensor), after, bound))
     return [...checks, ...(await probe.canaries())]
@@ -64,12 +66,20 @@ async function runOpCase({ model, reference }: CaseContext, opCase: OpCase, dtyp
 }
 
 function roundInputs({ inputs }: OpCase, dtype: TestedDType): Record<string, OpTensor> {
-  const round = ({ data, shape, kind }: OpTensor): OpTensor => ({ data: kind === 'i32' ? data : rounded(data, opTensorType(kind, dtype)), shape, kind })
+  const round = ({ data, shape, kind }: OpTensor): OpTensor => ({
+    data: kind === 'i32' ? data : rounded(data, opTensorType(kind, dtype)),
+    shape,
+    kind,
+  })
   return Object.fromEntries(Object.entries(inputs).map(([name, tensor]) => [name, round(tensor)]))
 }
 
 /** Outputs and gradients, the latter added to zeros. */
-function runOnReference(reference: ModelBackend, opCase: OpCase, inputs: Readonly<Record<string, OpTensor>>): Promise<Record<string, HostArray>> {
+function runOnReference(
+  reference: ModelBackend,
+  opCase: OpCase,
+  inputs: Readonly<Record<string, OpTensor>>,
+): Promise<Record<string, HostArray>> {
   return evaluate(reference, () => {
     const tensors = Object.fromEntries(
       Object.entries(inputs).map(([name, { data, shape, kind }]) => [
@@ -77,7 +87,9 @@ function runOnReference(reference: ModelBackend, opCase: OpCase, inputs: Readonl
         kind === 'i32' ? reference.memory.upload(data, shape) : uploadAs(reference, data, shape, 'f64'),
       ]),
     )
-    const sums = Object.fromEntries(Object.entries(opCase.accumulators).map(([name, { shape }]) => [name, reference.memory.alloc(shape, 'f64')]))
+    const sums = Object.fromEntries(
+      Object.entries(opCase.accumulators).map(([name, { shape }]) => [name, reference.memory.alloc(shape, 'f64')]),
+    )
     return { ...opCase.run(reference.ops, { ...tensors, ...sums }), ...sums }
   })
 }

@@ -12,7 +12,8 @@ export interface RowShape {
 /** [groups, rows, width] to [groups, capacity, width]; the new rows hold `fill`. */
 export function padRows<A extends HostArray>(data: A, { groups, rows, capacity, width }: RowShape, fill: number): A {
   const padded = new (data.constructor as new (length: number) => A)(groups * capacity * width).fill(fill) as A
-  for (let group = 0; group < groups; group++) padded.set(data.subarray(group * rows * width, (group + 1) * rows * width), group * capacity * width)
+  for (let group = 0; group < groups; group++)
+    padded.set(data.subarray(group * rows * width, (group + 1) * rows * width), group * capacity * width)
   return padded
 }
 

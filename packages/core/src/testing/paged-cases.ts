@@ -29,7 +29,9 @@ export function pagedCases(): PagedCase[] {
     }),
     single('splits-m32-two-blocks-a-page', { ...BASE, blockSize: 32, initTokens: 32 }, 203, { pageTokens: 64 }),
     single('splits-logit', { ...BASE, score: 'logit', topK: 3 }, 120),
-    single('splits-overlap', { ...BASE, score: 'overlap', blockSize: 32, representatives: 2, initTokens: 0, localTokens: 32 }, 190, { lambda: [1, 1] }),
+    single('splits-overlap', { ...BASE, score: 'overlap', blockSize: 32, representatives: 2, initTokens: 0, localTokens: 32 }, 190, {
+      lambda: [1, 1],
+    }),
     single('splits-ties', BASE, 150, { inputs: 'ties', lambda: [1, 1] }),
     single('splits-trained', { ...BASE, headDim: 64 }, 150, { inputs: 'trained', dtypes: ['f32', 'bf16', 'f16'] }),
     single('splits-g3', { ...BASE, heads: 6 }, 90),
@@ -39,26 +41,61 @@ export function pagedCases(): PagedCase[] {
     pagedCase('mixed', BASE, mixed(), {
       dtypes: ['f32', 'bf16', 'f16'],
       schedules: {
-        'decode beside prefill': [[90, 0, 0, 0], [1, 40, 0, 0], [1, 1, 100, 0], [1, 1, 1, 17], [37, 1, 16, 0], [0, 9, 4, 1]],
+        'decode beside prefill': [
+          [90, 0, 0, 0],
+          [1, 40, 0, 0],
+          [1, 1, 100, 0],
+          [1, 1, 1, 17],
+          [37, 1, 16, 0],
+          [0, 9, 4, 1],
+        ],
         'one step': [[130, 52, 121, 18]],
       },
     }),
     pagedCase('mixed-limits', { ...BASE, topK: 4 }, limited(), {
       schedules: {
         whole: [[140, 140, 140, 140]],
-        chunks: [[60, 50, 70, 33], [79, 90, 69, 100], [1, 0, 1, 7]],
-        staggered: [[0, 0, 0, 140], [139, 0, 0, 0], [1, 100, 0, 0], [0, 40, 140, 0]],
+        chunks: [
+          [60, 50, 70, 33],
+          [79, 90, 69, 100],
+          [1, 0, 1, 7],
+        ],
+        staggered: [
+          [0, 0, 0, 140],
+          [139, 0, 0, 0],
+          [1, 100, 0, 0],
+          [0, 40, 140, 0],
+        ],
       },
     }),
-    pagedCase('reuse-after-numbers', BASE, mixed(), { pagesHold: 'numbers', schedules: { chunks: [[100, 52, 64, 0], [30, 0, 57, 18]] } }),
+    pagedCase('reuse-after-numbers', BASE, mixed(), {
+      pagesHold: 'numbers',
+      schedules: {
+        chunks: [
+          [100, 52, 64, 0],
+          [30, 0, 57, 18],
+        ],
+      },
+    }),
     pagedCase('reuse-after-nan', BASE, mixed(), {
       pagesHold: 'nan',
-      schedules: { chunks: [[100, 52, 64, 0], [29, 0, 56, 17], [1, 0, 1, 1]] },
+      schedules: {
+        chunks: [
+          [100, 52, 64, 0],
+          [29, 0, 56, 17],
+          [1, 0, 1, 1],
+        ],
+      },
       dtypes: ['f32', 'bf16', 'f16'],
     }),
     pagedCase('shared-pages', BASE, shared(), {
       schedules: {
-        'one after the other': [[120, 0, 0], [0, 33, 0], [0, 1, 66], [11, 1, 1]],
+        'one after the other': [
+          [120, 0, 0],
+          [0, 33, 0],
+          [0, 1, 66],
+          [11, 1, 1],
+        ],
         'tokens one by one at the end': [[96, 0, 0], ...Array.from({ length: 35 }, () => [1, 1, 0]), [0, 0, 67]],
       },
     }),

@@ -1,7 +1,7 @@
 import type { PagedBatch, PagedCache } from '../contract/paged-attention.js'
 import { RandomStream } from '../random-stream.js'
-import { lseCheck } from './attention-errors.js'
 import type { TestedDType } from './attention-case.js'
+import { lseCheck } from './attention-errors.js'
 import { type AttentionInputs, attentionInputs, hostTokenWeights, normals } from './attention-inputs.js'
 import { AttentionOracle } from './attention-oracle.js'
 import type { CaseContext, ConformanceCase } from './conformance-case.js'
@@ -120,7 +120,12 @@ function fillPages(probe: Probe, cache: PagedCache, content: PagedCase['pagesHol
     maxTopK: spec.topK,
     queryStarts: probe.input('queryStarts', Int32Array.of(0, tokens), [2], 'i32'),
     keyLengths: probe.input('keyLengths', Int32Array.of(tokens), [1], 'i32'),
-    pageTable: probe.input('pageTable', Int32Array.from({ length: pages }, (_, page) => page), [1, pages], 'i32'),
+    pageTable: probe.input(
+      'pageTable',
+      Int32Array.from({ length: pages }, (_, page) => page),
+      [1, pages],
+      'i32',
+    ),
     topK: probe.input('topK', Int32Array.of(spec.topK), [1], 'i32'),
     denseBelow: probe.input('denseBelow', Int32Array.of(0), [1], 'i32'),
   }

@@ -85,7 +85,9 @@ async function runStep(
   const { heads, kvHeads, headDim, dtype } = spec
   const { paged } = probe.backend
   const chosen = await Promise.all(oracles.map((oracle) => oracle.selected()))
-  const sources = counts.flatMap((count, sequence) => Array.from({ length: count }, (_, row) => ({ sequence, token: lengths[sequence] + row })))
+  const sources = counts.flatMap((count, sequence) =>
+    Array.from({ length: count }, (_, row) => ({ sequence, token: lengths[sequence] + row })),
+  )
   // A full step without padding comes up too.
   const rows = { groups: 1, rows: sources.length, capacity: sources.length + (index % 2 === 0 ? run.pagedCase.spare.rows : 0) }
   const gather = (data: (sequence: number) => ArrayLike<number>, width: number) => {
@@ -97,10 +99,30 @@ async function runStep(
   }
   const maxTopK = Math.max(...run.pagedCase.sequences.map(({ topK }) => topK))
   const batch = uploadBatch(probe, run, lengths, counts, rows.capacity, maxTopK)
-  const q = probe.input('q', gather((sequence) => oracles[sequence].inputs.q, heads * headDim), [rows.capacity, heads, headDim], dtype)
-  const k = probe.input('k', gather((sequence) => oracles[sequence].inputs.k, kvHeads * headDim), [rows.capacity, kvHeads, headDim], dtype)
-  const v = probe.input('v', gather((sequence) => oracles[sequence].inputs.v, kvHeads * headDim), [rows.capacity, kvHeads, headDim], dtype)
-  const marks = probe.input('marks', gather((sequence) => oracles[sequence].inputs.punctuation, 1), [rows.capacity], 'f32')
+  const q = probe.input(
+    'q',
+    gather((sequence) => oracles[sequence].inputs.q, heads * headDim),
+    [rows.capacity, heads, headDim],
+    dtype,
+  )
+  const k = probe.input(
+    'k',
+    gather((sequence) => oracles[sequence].inputs.k, kvHeads * headDim),
+    [rows.capacity, kvHeads, headDim],
+    dtype,
+  )
+  const v = probe.input(
+    'v',
+    gather((sequence) => oracles[sequence].inputs.v, kvHeads * headDim),
+    [rows.capacity, kvHeads, headDim],
+    dtype,
+  )
+  const marks = probe.input(
+    'marks',
+    gather((sequence) => oracles[sequence].inputs.punctuation, 1),
+    [rows.capacity],
+    'f32',
+  )
   const given = new Int32Array(kvHeads * sources.length * maxTopK).fill(-1)
   eachSelectedRow(run, sources, maxTopK, (place, sequence, first, topK) => given.set(chosen[sequence].subarray(first, first + topK), place))
   const selectedRows = { ...rows, groups: kvHeads, width: maxTopK }
@@ -122,7 +144,8 @@ async function runStep(
   eachSelectedRow(run, sources, maxTopK, (place, sequence, first, topK) => {
     results[sequence].selected.set(own.used.subarray(place, place + topK), first)
     const rest = own.used.subarray(place + topK, place + maxTopK)
-    if (rest.some((block) => block !== -1)) unused.push({ name: 'selected beyond topK', measured: 1, bound: 0, ok: false, detail: `sequence ${sequence} has ${rest}` })
+    if (rest.some((block) => block !== -1))
+      unused.push({ name: 'selected beyond topK', measured: 1, bound: 0, ok: false, detail: `sequence ${sequence} has ${rest}` })
   })
   return [...out.checks, ...lse.checks, ...own.checks, ...unused, ...(await probe.canaries())]
 }
@@ -158,7 +181,9 @@ function uploadBatch(
   const S = sequences.length + spare.sequences
   const starts = new Int32Array(S + 1)
   for (let sequence = 0; sequence < S; sequence++) starts[sequence + 1] = starts[sequence] + (counts[sequence] ?? 0)
-  const keys = Int32Array.from({ length: S }, (_, sequence) => (sequence < counts.length ? keysAfter(pagedCase, sequence, lengths[sequence], counts[sequence]) : 0))
+  const keys = Int32Array.from({ length: S }, (_, sequence) =>
+    sequence < counts.length ? keysAfter(pagedCase, sequence, lengths[sequence], counts[sequence]) : 0,
+  )
   const P = Math.max(...pages.map((own) => own.length)) + 1
   const table = new Int32Array(S * P).fill(-1)
   for (const [sequence, own] of pages.entries()) table.set(own.slice(0, Math.ceil(keys[sequence] / pageTokens)), sequence * P)
@@ -173,8 +198,18 @@ function uploadBatch(
     queryStarts: probe.input('queryStarts', starts, [S + 1], 'i32'),
     keyLengths: probe.input('keyLengths', keys, [S], 'i32'),
     pageTable: probe.input('pageTable', table, [S, P], 'i32'),
-    topK: probe.input('topK', perSequence(({ topK }) => topK), [S], 'i32'),
-    denseBelow: probe.input('denseBelow', perSequence(({ denseBelow }) => denseBelow), [S], 'i32'),
+    topK: probe.input(
+      'topK',
+      perSequence(({ topK }) => topK),
+      [S],
+      'i32',
+    ),
+    denseBelow: probe.input(
+      'denseBelow',
+      perSequence(({ denseBelow }) => denseBelow),
+      [S],
+      'i32',
+    ),
   }
 }
 

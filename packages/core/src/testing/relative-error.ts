@@ -29,7 +29,10 @@ export function rowwiseError(actual: HostArray, expected: HostArray, width: numb
   let worst = { error: 0, row: 0 }
   for (let row = 0; row < rows; row++) {
     const reference = expected.subarray(row * width, (row + 1) * width)
-    const error = quotient(errorNorm(actual.subarray(row * width, (row + 1) * width), reference), Math.max(frobeniusNorm(reference), typical))
+    const error = quotient(
+      errorNorm(actual.subarray(row * width, (row + 1) * width), reference),
+      Math.max(frobeniusNorm(reference), typical),
+    )
     if (error > worst.error) worst = { error, row }
   }
   return worst

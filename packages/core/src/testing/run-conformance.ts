@@ -33,9 +33,7 @@ export async function runConformance(options: ConformanceOptions): Promise<Confo
     all.map((conformanceCase) => conformanceCase.name),
   )
   const matches = typeof filter === 'string' ? casePattern(filter) : undefined
-  const chosen = all.filter((conformanceCase) =>
-    typeof filter === 'string' ? matches?.(conformanceCase.name) : filter(conformanceCase),
-  )
+  const chosen = all.filter((conformanceCase) => (typeof filter === 'string' ? matches?.(conformanceCase.name) : filter(conformanceCase)))
   let session: ConformanceSession
   try {
     session = await ConformanceSession.open(create, skip)

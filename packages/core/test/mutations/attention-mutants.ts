@@ -8,7 +8,7 @@ import type { Inner, Mutant } from './mutant.js'
 export const attentionMutants: readonly Mutant[] = [
   {
     name: 'last selected block dropped',
-    caughtBy: ['f32/attend/*'],
+    caughtBy: ['f32/attend/*', 'f32/nan-poison/*'],
     mutate: (inner) => ({
       attention: {
         attend: (input) => {
@@ -26,7 +26,7 @@ export const attentionMutants: readonly Mutant[] = [
   },
   {
     name: 'lse off by 0.05',
-    caughtBy: ['f32/attend/*'],
+    caughtBy: ['f32/attend/*', 'f32/nan-poison/*'],
     mutate: ({ attention, memory }) => ({
       attention: {
         attend: (input) => {
@@ -38,17 +38,21 @@ export const attentionMutants: readonly Mutant[] = [
       },
     }),
   },
-  { name: 'one key lost', caughtBy: ['f32/attend/*'], mutate: (inner) => ({ attention: { attend: (input) => withoutFirstKey(inner, input) } }) },
+  {
+    name: 'one key lost',
+    caughtBy: ['f32/attend/*'],
+    mutate: (inner) => ({ attention: { attend: (input) => withoutFirstKey(inner, input) } }),
+  },
   {
     name: 'forced first blocks missing',
-    caughtBy: ['f32/attend/*'],
+    caughtBy: ['f32/attend/*', 'f32/nan-poison/*'],
     mutate: ({ attention }) => ({
       attention: { attend: (input) => attention.attend({ ...input, spec: { ...input.spec, initTokens: 0 } }) },
     }),
   },
   {
     name: 'local window a block short',
-    caughtBy: ['f32/attend/*'],
+    caughtBy: ['f32/attend/*', 'f32/nan-poison/*'],
     mutate: ({ attention }) => ({
       attention: {
         attend: (input) => {
@@ -60,7 +64,7 @@ export const attentionMutants: readonly Mutant[] = [
   },
   {
     name: 'sequence boundary crossed',
-    caughtBy: ['f32/attend/packed*', 'f32/attend/capacity*'],
+    caughtBy: ['f32/attend/*packed*', 'f32/attend/capacity*', 'f32/*/chunk-mixed'],
     mutate: ({ attention, memory, layoutOf }) => ({
       attention: {
         attend: (input) => {
@@ -97,7 +101,7 @@ export const attentionMutants: readonly Mutant[] = [
   },
   {
     name: 'last rows of dk zeroed',
-    caughtBy: ['f32/attend-backward/*'],
+    caughtBy: ['f32/attend-backward/*', 'f32/nan-poison/*'],
     mutate: ({ attention, memory, layoutOf }) => ({
       attention: {
         attendBackward: (input) => {
@@ -112,7 +116,7 @@ export const attentionMutants: readonly Mutant[] = [
   },
   {
     name: 'dv of one head halved',
-    caughtBy: ['f32/attend-backward/*'],
+    caughtBy: ['f32/attend-backward/*', 'f32/nan-poison/*'],
     mutate: ({ attention, memory }) => ({
       attention: {
         attendBackward: (input) => {
@@ -141,7 +145,7 @@ export const attentionMutants: readonly Mutant[] = [
   },
   {
     name: 'q scaled in place',
-    caughtBy: ['f32/attend/*'],
+    caughtBy: ['f32/attend/*', 'f32/nan-poison/*'],
     mutate: ({ attention, memory }) => ({
       attention: {
         attend: (input) => {
@@ -156,19 +160,17 @@ export const attentionMutants: readonly Mutant[] = [
   {
     name: 'a temporary leaks',
     caughtBy: ['f32/block-mass/*'],
-    mutate: ({ attention, memory }) => {
-      const leaked: unknown[] = []
-      return {
-        attention: {
-          blockMass: (input) => {
-            const mass = attention.blockMass(input)
-            // Returned inside the result's object graph, so that no scope frees it.
-            leaked.push(mass)
-            return Object.assign(mass, { also: memory.alloc([1], 'f32') })
-          },
-        },
-      }
-    },
+    mutate: ({ attention, memory, paged }) => ({
+      attention: {
+        blockMass: (input) =>
+          memory.scope(() => {
+            const { spec } = input
+            // A cache belongs to no scope, so that nobody frees it.
+            paged.createCache({ spec, pages: 1, pageTokens: spec.blockSize, lambda: memory.alloc([spec.kvHeads], 'f32') })
+            return attention.blockMass(input)
+          }),
+      },
+    }),
   },
 ]
 

@@ -12,7 +12,11 @@ export interface Mutant {
   readonly name: string
   /** Patterns of case names: each must catch it, and no other case may fail. */
   readonly caughtBy: readonly string[]
-  mutate(inner: Inner): { readonly attention?: Partial<Attention>; readonly paged?: Partial<PagedAttention>; readonly ops?: Partial<ModelOps> }
+  mutate(inner: Inner): {
+    readonly attention?: Partial<Attention>
+    readonly paged?: Partial<PagedAttention>
+    readonly ops?: Partial<ModelOps>
+  }
 }
 
 /** The sound backend, its kernels and direct access to what its tensors hold. */

@@ -27,7 +27,11 @@ export const selectionMutants: readonly Mutant[] = [
     caughtBy: ['f32/select/*'],
     mutate: (inner) => {
       const random = new RandomStream(3)
-      return { attention: { selectBlocks: (input) => chooseBy(inner, input, (count) => Float64Array.from({ length: count }, () => random.uniform())) } }
+      return {
+        attention: {
+          selectBlocks: (input) => chooseBy(inner, input, (count) => Float64Array.from({ length: count }, () => random.uniform())),
+        },
+      }
     },
   },
   {
@@ -39,13 +43,15 @@ export const selectionMutants: readonly Mutant[] = [
   },
   {
     name: 'sum of sub-blocks instead of their maximum',
-    caughtBy: ['f32/select/r*'],
+    caughtBy: ['f32/select/r*', 'f32/select/trained-packed-r2'],
     mutate: (inner) => ({
       attention: {
         selectBlocks: (input) => {
           const { representatives: r, score } = input.spec
           if (r === 1 || score === 'overlap') return inner.attention.selectBlocks(input)
-          return chooseBy(inner, input, (count, sub) => Float64Array.from({ length: count }, (_, block) => total(sub.subarray(block * r, (block + 1) * r))))
+          return chooseBy(inner, input, (count, sub) =>
+            Float64Array.from({ length: count }, (_, block) => total(sub.subarray(block * r, (block + 1) * r))),
+          )
         },
       },
     }),
@@ -84,13 +90,14 @@ export const selectionMutants: readonly Mutant[] = [
   },
   {
     name: 'lambda ignored',
-    caughtBy: ['f32/pool/*'],
+    caughtBy: ['f32/pool/*', 'f32/select/*'],
     mutate: (inner) => ({
       attention: {
         poolBlocks: (input) => {
           const { memory, layoutOf } = inner
           const weights = new Float32Array(input.layout.keyTokens)
-          for (const { start, end } of layoutOf(input.layout).blocks(input.spec.representatives)) weights.fill(1 / (end - start), start, end)
+          for (const { start, end } of layoutOf(input.layout).blocks(input.spec.representatives))
+            weights.fill(1 / (end - start), start, end)
           return memory.scope(() =>
             inner.attention.poolBlocks({ ...input, weights: { kind: 'fused', weights: memory.upload(weights, [weights.length]) } }),
           )

@@ -1,5 +1,4 @@
-import { slotOf } from '../../src/reference/paged-cache.js'
-import { HostPagedCache } from '../../src/reference/paged-cache.js'
+import { HostPagedCache, slotOf } from '../../src/reference/paged-cache.js'
 import type { Mutant } from './mutant.js'
 
 /** Wrong handling of what outlives a call: accumulators and caches. */
@@ -71,7 +70,10 @@ export const stateMutants: readonly Mutant[] = [
       paged: {
         selectBlocks: (cache, q, batch) =>
           memory.scope(() => {
-            const topK = memory.upload(memory.integers(batch.topK).map((_, __, all) => all[0]), [batch.sequences])
+            const topK = memory.upload(
+              memory.integers(batch.topK).map((_, __, all) => all[0]),
+              [batch.sequences],
+            )
             return paged.selectBlocks(cache, q, { ...batch, topK })
           }),
       },

@@ -113,3 +113,23 @@ test('the selection loss is 0 without candidates, and stays finite where the stu
   expect(Number.isFinite(loss)).toBe(true)
   expect(dq.every(Number.isFinite)).toBe(true)
 })
+
+test('blocks without teacher mass add nothing to the selection loss, and their representatives still get a gradient', () => {
+  const { q, k, weights, layout } = problem(smallSpec, [23])
+  const reps = poolBlocks({ k, weights }, layout, smallSpec)
+  const rows = Int32Array.of(22)
+  const mass = blockMass({ q, k, rows }, layout, smallSpec).map((value, index) => (index % layout.maxBlocks === 2 ? 0 : value))
+  const { dReps, dq } = selectionLossBackward({ q, reps, mass, rows }, layout, smallSpec, 1)
+  const objective = (changed: object) => selectionLoss({ q, reps, mass, rows, ...changed }, layout, smallSpec)
+  expectClose(
+    dReps,
+    numericalGradient(reps, (moved) => objective({ reps: moved })),
+    1e-8,
+  )
+  expectClose(
+    dq,
+    numericalGradient(q, (moved) => objective({ q: moved })),
+    1e-8,
+  )
+  expect(objective({ mass: new Float64Array(mass.length) })).toBe(0)
+})

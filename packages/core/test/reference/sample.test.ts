@@ -56,6 +56,7 @@ test('masked and NaN logits are never drawn', () => {
   expect(draw(logits, { uniform: 0.49 })).toBe(1)
   expect(draw(logits, { uniform: 1 - 2 ** -24 })).toBe(3)
   expect(draw(logits, { temperature: 0 })).toBe(1)
+  expect(draw(Float64Array.of(Number.NaN, Number.NEGATIVE_INFINITY), { uniform: 0.7 })).toBe(0)
 })
 
 test('draws follow the probabilities', () => {

@@ -29,7 +29,8 @@ export function sampleToken(logits: Reals, { temperature, topK, topP, minP, unif
     running += probabilities[index]
     if (running / keptMass > uniform) return ordered[index].id
   }
-  return ordered[kept - 1].id
+  // Only where no logit is finite: there are no shares to draw by.
+  return ordered[0].id
 }
 
 /** How many of the falling probabilities stay: topK first ones, then the shortest run whose mass reaches topP, then those of minP times the largest. */

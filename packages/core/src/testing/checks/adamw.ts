@@ -1,5 +1,5 @@
-import type { AdamwParameter, ModelOps } from '../../contract/model-ops.js'
 import type { ModelBackend } from '../../contract/model-backend.js'
+import type { AdamwParameter, ModelOps } from '../../contract/model-ops.js'
 import type { DType, Tensor } from '../../contract/tensor.js'
 import { RandomStream } from '../../random-stream.js'
 import { normals } from '../attention-inputs.js'
@@ -61,7 +61,10 @@ export async function checkAdamw(backend: ModelBackend, reference: ModelBackend,
       // The step itself, which is small beside the value.
       const change = (values: ArrayLike<number>) => Float64Array.from(before, (old, element) => values[element] - old)
       if (dtype === 'f32') checks.push(relativeCheck(`change of ${name}`, change(stored), change(exact), 1e-3))
-      else checks.push(identityCheck(`${name} is its master rounded`, stored, rounded(await backend.memory.download(stepped[`master ${index}`]), dtype)))
+      else
+        checks.push(
+          identityCheck(`${name} is its master rounded`, stored, rounded(await backend.memory.download(stepped[`master ${index}`]), dtype)),
+        )
     }
     return [...checks, ...(await probe.canaries())]
   } finally {
@@ -94,14 +97,16 @@ async function step(
   norm: Float32Array,
   dtype: DType,
 ): Promise<Record<string, Tensor>> {
-  const tensors = parameters.map(({ shape, weightDecay, ...host }): AdamwParameter => ({
-    weightDecay,
-    value: probe.changing(host.value, shape, dtype),
-    gradient: probe.input('gradient', host.gradient, shape, dtype),
-    mean: probe.changing(host.mean, shape, 'f32'),
-    variance: probe.changing(host.variance, shape, 'f32'),
-    ...(dtype === 'f32' ? {} : { master: probe.changing(host.master, shape, 'f32') }),
-  }))
+  const tensors = parameters.map(
+    ({ shape, weightDecay, ...host }): AdamwParameter => ({
+      weightDecay,
+      value: probe.changing(host.value, shape, dtype),
+      gradient: probe.input('gradient', host.gradient, shape, dtype),
+      mean: probe.changing(host.mean, shape, 'f32'),
+      variance: probe.changing(host.variance, shape, 'f32'),
+      ...(dtype === 'f32' ? {} : { master: probe.changing(host.master, shape, 'f32') }),
+    }),
+  )
   const control = probe.input('control', CONTROL, [3], 'f32')
   const normTensor = probe.input('norm', norm, [2], 'f32')
   await probe.call(() => {

@@ -95,7 +95,13 @@ export const memoryChecks: Readonly<Record<string, MemoryCheck>> = {
     const view = memory.reshape(empty, [0, 7])
     const lengths = [(await memory.download(empty)).length, (await memory.download(allocated)).length, (await memory.download(view)).length]
     for (const each of [empty, allocated, view]) each.dispose()
-    return [booleanCheck('nothing in, nothing out', lengths.every((length) => length === 0), `lengths ${lengths}`)]
+    return [
+      booleanCheck(
+        'nothing in, nothing out',
+        lengths.every((length) => length === 0),
+        `lengths ${lengths}`,
+      ),
+    ]
   },
   scope: async (memory, dtype) => {
     const before = memory.usage().tensors

@@ -38,5 +38,9 @@ export async function checkPoolBackward(probe: Probe, problem: AttentionProblem,
   })
   const { used, checks } = usedRows('dk', await probe.backend.memory.download(dk), tokenRows, 0)
   const lambdaAfter = await probe.backend.memory.download(dLambda)
-  return [relativeCheck('dk', used, expectedK.expected, bound), relativeCheck('dLambda', lambdaAfter, expectedLambda.expected, bound), ...checks]
+  return [
+    relativeCheck('dk', used, expectedK.expected, bound),
+    relativeCheck('dLambda', lambdaAfter, expectedLambda.expected, bound),
+    ...checks,
+  ]
 }

@@ -43,7 +43,13 @@ const DRAWS: readonly Draw[] = [
   { what: 'temperature 1/2 squares', temperature: 0.5, uniform: 0.7, logits: HALVES, expected: 1 },
   { what: 'temperature 2, roots', temperature: 2, uniform: 0.3, logits: HALVES, expected: 1 },
   { what: 'temperature 2, roots, second', temperature: 2, uniform: 0.5, logits: HALVES, expected: 3 },
-  { what: 'masked ids', temperature: 1, uniform: 0.999, logits: [0, Number.NEGATIVE_INFINITY, 0, Number.NEGATIVE_INFINITY, 0], expected: 4 },
+  {
+    what: 'masked ids',
+    temperature: 1,
+    uniform: 0.999,
+    logits: [0, Number.NEGATIVE_INFINITY, 0, Number.NEGATIVE_INFINITY, 0],
+    expected: 4,
+  },
   { what: 'large logits', temperature: 1, uniform: 0.3, logits: [1000, 1000, 0, 0, 0], expected: 0 },
 ]
 

@@ -1,0 +1,162 @@
+import { setImmediate as nextTurn } from 'node:timers/promises'
+import {
+  activatedTokens,
+  densePolicy,
+  InvalidConfigError,
+  PackedLayout,
+  type PhsaConfig,
+  perplexity,
+  phsaConfig,
+  type SelectionPolicy,
+  selectionPolicy,
+  sparsity,
+} from '@phsa/core'
+import type { DecoderModel, TrainingBatch } from '@phsa/model'
+import { batchRecalls } from './batch-recalls.js'
+import type { PolicyVariant } from './layer-recall.js'
+
+export interface EvaluationOptions {
+  readonly model: DecoderModel
+  /** Held-out text; see `heldOutBatches`. */
+  readonly batches: readonly TrainingBatch[]
+  /** Policies, or their names. Dense is always measured besides, as the control. */
+  readonly policies: readonly (SelectionPolicy | string)[]
+  readonly topKs: readonly number[]
+  /** Default: the model's. Its topK does not matter here. */
+  readonly phsa?: PhsaConfig
+  /** Query positions sampled a batch for recall; default 64. */
+  readonly rows?: number
+  /** Batches that perplexity is measured on, the first ones; default all. */
+  readonly perplexityBatches?: number
+  /** Decides the sampled positions; default 0. */
+  readonly seed?: number
+  /** Stops between two measurements by throwing the signal's reason. */
+  readonly signal?: AbortSignal
+}
+
+/** One line of the table; plain JSON. */
+export interface EvaluationRow {
+  readonly policy: string
+  readonly topK: number | 'dense'
+  /** Attention-mass recall, 0 to 1: mean over sampled queries, heads and layers (spec 9). */
+  readonly recall: number
+  /** Of the tokens predicted past `past`, with this policy in every layer. */
+  readonly perplexity: number
+  /** A; for dense the longest sequence. */
+  readonly activatedTokens: number
+  /** 1 - A / L, L the longest sequence. */
+  readonly sparsity: number
+}
+
+export interface EvaluationProgress {
+  readonly measure: 'recall' | 'perplexity'
+  /** Measurements done, of how many. */
+  readonly done: number
+  readonly total: number
+  /** A line of the table that is now complete. */
+  readonly row?: EvaluationRow
+}
+
+/**
+ * Compares selection policies on held-out text. Recall is measured on the dense forward's own q and k, so that all policies face the same keys;
+ * perplexity with the policy in every layer. Both count positions past the largest A among the topKs, the same ones for every line. Yields
+ * progress, and each line as it is complete; returns all lines, dense first.
+ * @throws InvalidConfigError for wrong settings, or where no position lies past A
+ */
+export async function* evaluateSelections(options: EvaluationOptions): AsyncGenerator<EvaluationProgress, EvaluationRow[]> {
+  const { model, batches, signal } = options
+  const variants = planVariants(options)
+  const past = Math.max(...variants.slice(1).map(({ phsa }) => activatedTokens(phsa)))
+  const longest = Math.max(0, ...batches.flatMap(({ lengths }) => lengths))
+  requireLength(past, longest)
+  const scored = batches.slice(0, options.perplexityBatches)
+  const total = batches.length + variants.length * scored.length
+  let done = 0
+  const turn = async () => {
+    await nextTurn()
+    signal?.throwIfAborted()
+  }
+
+  const sums = variants.map(() => 0)
+  let queries = 0
+  for (const [index, batch] of batches.entries()) {
+    await turn()
+    const measured = await batchRecalls({ model, batch, variants, past, rows: options.rows ?? 64, seed: (options.seed ?? 0) + index })
+    for (const [variant, recall] of measured.recalls.entries()) sums[variant] += recall * measured.queries
+    queries += measured.queries
+    yield { measure: 'recall', done: ++done, total }
+  }
+
+  const table: EvaluationRow[] = []
+  for (const [index, variant] of variants.entries()) {
+    const losses: number[] = []
+    for (const batch of scored) {
+      await turn()
+      losses.push(...(await lossesPast(model, batch, variant, past)))
+      const isLast = batch === scored.at(-1)
+      if (isLast) table.push(tableRow(variant, sums[index] / queries, perplexity(losses), longest))
+      yield { measure: 'perplexity', done: ++done, total, ...(isLast ? { row: table.at(-1) } : {}) }
+    }
+  }
+  return table
+}
+
+function planVariants({
+  model,
+  policies,
+  topKs,
+  phsa = model.phsa,
+  rows = 64,
+  perplexityBatches = 1,
+  batches,
+}: EvaluationOptions): PolicyVariant[] {
+  for (const [setting, value] of Object.entries({
+    rows,
+    perplexityBatches,
+    batches: batches.length,
+    policies: policies.length,
+    topKs: topKs.length,
+  })) {
+    if (Number.isInteger(value) && value >= 1) continue
+    throw new InvalidConfigError(setting, `${setting} counts ${value}; at least 1 is needed.`)
+  }
+  const chosen = policies.map((policy) => (typeof policy === 'string' ? selectionPolicy(policy) : policy))
+  const sparse = chosen.filter(({ name }) => name !== 'dense')
+  const configs = topKs.map((topK) => phsaConfig({ topK }, phsa))
+  if (sparse.length === 0)
+    throw new InvalidConfigError('policies', 'only dense was given, which is the control; give a policy to compare with it.')
+  return [{ policy: densePolicy, phsa: configs[0] }, ...sparse.flatMap((policy) => configs.map((config) => ({ policy, phsa: config })))]
+}
+
+function requireLength(past: number, longest: number): void {
+  if (longest > past) return
+  throw new InvalidConfigError(
+    'batches',
+    `the longest sequence has ${longest} tokens, but up to ${past} are visible with the largest topK: nothing is left to lose. Give longer windows, or a smaller topK, localTokens or initTokens.`,
+  )
+}
+
+/** Negative log-likelihood of the tokens predicted from position `past` on. */
+async function lossesPast(model: DecoderModel, batch: TrainingBatch, attention: PolicyVariant, past: number): Promise<number[]> {
+  const { memory } = model.backend
+  const tokenLosses = memory.scope(() => model.loss(batch, attention).tokenLosses)
+  try {
+    const losses = await memory.download(tokenLosses)
+    const positions = new PackedLayout(batch.lengths, attention.phsa.blockSize).positions()
+    return Array.from(losses).filter((_, token) => batch.weights[token] !== 0 && positions[token] >= past)
+  } finally {
+    tokenLosses.dispose()
+  }
+}
+
+function tableRow({ policy, phsa }: PolicyVariant, recall: number, value: number, longest: number): EvaluationRow {
+  if (policy.name === 'dense') return { policy: 'dense', topK: 'dense', recall, perplexity: value, activatedTokens: longest, sparsity: 0 }
+  return {
+    policy: policy.name,
+    topK: phsa.topK,
+    recall,
+    perplexity: value,
+    activatedTokens: activatedTokens(phsa),
+    sparsity: sparsity(phsa, longest),
+  }
+}

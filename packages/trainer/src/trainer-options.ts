@@ -1,0 +1,198 @@
+import {
+  defaultSchedule,
+  InvalidConfigError,
+  type PunctuationTable,
+  phsaPolicy,
+  type SelectionPolicy,
+  type SparsitySchedule,
+  selectionPolicy,
+} from '@phsa/core'
+import type { DecoderModel } from '@phsa/model'
+import { type LearningRateOptions, requireLearningRate } from './learning-rate.js'
+import type { TrainingData } from './training-data.js'
+
+export interface BatchOptions {
+  /** Rows a step. */
+  readonly sequences: number
+  /** Tokens a row. */
+  readonly tokens: number
+}
+
+export interface OptimizerOptions {
+  /** Peak of the schedule; default 0.001. */
+  readonly learningRate?: number
+  /** Default 0.9. */
+  readonly beta1?: number
+  /** Default 0.95. */
+  readonly beta2?: number
+  /** Default 1e-8. */
+  readonly epsilon?: number
+  /** Decoupled; norms have none. Default 0.1. */
+  readonly weightDecay?: number
+  /** Gradients are scaled down to this norm; default 1. */
+  readonly maxNorm?: number
+  /** Default: a hundredth of the steps. */
+  readonly warmupSteps?: number
+  /** Default cosine. */
+  readonly decay?: LearningRateOptions['decay']
+  /** Rate of the last step over the peak; default 0.1. */
+  readonly finalShare?: number
+}
+
+export interface DistillationOptions {
+  /** Weight in the objective (spec 10); 0 for none. Default 1. */
+  readonly coefficient?: number
+  /** Query positions sampled a sequence; default 256. */
+  readonly rowsPerSequence?: number
+}
+
+export interface CheckpointOptions {
+  /** Gets a folder `step-00000000` for each checkpoint; made where it is missing. */
+  readonly folder: string
+  /** Steps between two; the last step and an interrupted one are always saved. Default 500. */
+  readonly every?: number
+  /** Checkpoints kept, the newest ones; default 2. */
+  readonly keep?: number
+  /** Folder whose tokenizer files each checkpoint gets a copy of. */
+  readonly tokenizerFrom?: string
+}
+
+/** How long a run lasts: a number of steps, or of tokens (rounded up to whole steps). */
+export type RunLength =
+  | { readonly steps: number; readonly totalTokens?: undefined }
+  | { readonly totalTokens: number; readonly steps?: undefined }
+
+export type TrainerOptions = RunLength & {
+  /** Trained in place; its backend does the work. Both belong to the caller. */
+  readonly model: DecoderModel
+  readonly data: TrainingData
+  readonly batch: BatchOptions
+  /** Which tokens are punctuation; without it none is, and PHSA pools like mean-pool. */
+  readonly punctuation?: PunctuationTable
+  readonly optimizer?: OptimizerOptions
+  /** Default: `defaultSchedule()`, dense for 80 % of the tokens, then topK 2 with distillation (spec 7). */
+  readonly schedule?: SparsitySchedule
+  readonly distillation?: DistillationOptions
+  /** How sparse stages choose blocks: a policy or the name of one. Default phsa. */
+  readonly policy?: SelectionPolicy | string
+  /** Decides the order of the data and the rows that are distilled; default 0. */
+  readonly seed?: number
+  readonly checkpoint?: CheckpointOptions
+  /** Continues from a checkpoint: its folder, or the folder of several, whose newest is taken. Replaces the model's parameters. */
+  readonly resume?: string
+  /** File that gets one JSON object a step. */
+  readonly log?: string
+  /** Skipped steps in a row after which training gives up; default 5. */
+  readonly maxSkips?: number
+  /** Ends the run after the current step, with a checkpoint where they are on. */
+  readonly signal?: AbortSignal
+}
+
+/** All options with their defaults, checked. */
+export interface TrainerPlan {
+  readonly steps: number
+  readonly tokensPerStep: number
+  readonly batch: BatchOptions
+  readonly seed: number
+  readonly maxSkips: number
+  readonly learningRate: LearningRateOptions
+  readonly optimizer: {
+    readonly beta1: number
+    readonly beta2: number
+    readonly epsilon: number
+    readonly weightDecay: number
+    readonly maxNorm: number
+  }
+  readonly distillation: Required<DistillationOptions>
+  readonly policy: SelectionPolicy
+  readonly schedule: SparsitySchedule
+  readonly checkpoint: (Required<Omit<CheckpointOptions, 'tokenizerFrom'>> & { readonly tokenizerFrom?: string }) | undefined
+}
+
+/** @throws InvalidConfigError naming the setting, its value and what is allowed */
+export function planTraining(options: TrainerOptions): TrainerPlan {
+  const { batch, optimizer = {}, distillation = {}, checkpoint, policy = phsaPolicy } = options
+  requireInteger('batch.sequences', batch.sequences, 1)
+  requireInteger('batch.tokens', batch.tokens, 2)
+  const longest = options.model.config.maxPositions
+  if (batch.tokens > longest) {
+    throw new InvalidConfigError(
+      'batch.tokens',
+      `batch.tokens is ${batch.tokens}; this model takes at most ${longest} (max_position_embeddings).`,
+    )
+  }
+  const tokensPerStep = batch.sequences * batch.tokens
+  const steps = countSteps(options, tokensPerStep)
+  const plan: TrainerPlan = {
+    steps,
+    tokensPerStep,
+    batch,
+    seed: options.seed ?? 0,
+    maxSkips: options.maxSkips ?? 5,
+    learningRate: {
+      peak: optimizer.learningRate ?? 1e-3,
+      warmupSteps: optimizer.warmupSteps ?? Math.ceil(steps / 100),
+      decay: optimizer.decay ?? 'cosine',
+      finalShare: optimizer.finalShare ?? 0.1,
+      totalSteps: steps,
+    },
+    optimizer: {
+      beta1: optimizer.beta1 ?? 0.9,
+      beta2: optimizer.beta2 ?? 0.95,
+      epsilon: optimizer.epsilon ?? 1e-8,
+      weightDecay: optimizer.weightDecay ?? 0.1,
+      maxNorm: optimizer.maxNorm ?? 1,
+    },
+    distillation: { coefficient: distillation.coefficient ?? 1, rowsPerSequence: distillation.rowsPerSequence ?? 256 },
+    policy: typeof policy === 'string' ? selectionPolicy(policy) : policy,
+    schedule: options.schedule ?? defaultSchedule(),
+    checkpoint: checkpoint && { ...checkpoint, every: checkpoint.every ?? 500, keep: checkpoint.keep ?? 2 },
+  }
+  requireInteger('seed', plan.seed, 0)
+  requireInteger('maxSkips', plan.maxSkips, 1)
+  requireInteger('distillation.rowsPerSequence', plan.distillation.rowsPerSequence, 1)
+  requireRange('distillation.coefficient', plan.distillation.coefficient, 0, Number.MAX_VALUE)
+  requireLearningRate(plan.learningRate)
+  requireOptimizer(plan.optimizer)
+  if (plan.checkpoint) {
+    if (options.model.dtype === 'f64') {
+      throw new InvalidConfigError(
+        'checkpoint',
+        'the model is f64, which no checkpoint holds exactly; train it in f32, or without checkpoints.',
+      )
+    }
+    requireInteger('checkpoint.every', plan.checkpoint.every, 1)
+    requireInteger('checkpoint.keep', plan.checkpoint.keep, 1)
+  }
+  return plan
+}
+
+function countSteps({ steps, totalTokens }: RunLength, tokensPerStep: number): number {
+  if ((steps === undefined) === (totalTokens === undefined)) {
+    throw new InvalidConfigError(
+      'steps',
+      `${steps === undefined ? 'neither steps nor totalTokens is' : 'both steps and totalTokens are'} given; give one.`,
+    )
+  }
+  if (steps !== undefined) requireInteger('steps', steps, 1)
+  if (totalTokens !== undefined) requireInteger('totalTokens', totalTokens, 1)
+  return steps ?? Math.ceil((totalTokens ?? 0) / tokensPerStep)
+}
+
+function requireOptimizer({ beta1, beta2, epsilon, weightDecay, maxNorm }: TrainerPlan['optimizer']): void {
+  requireRange('beta1', beta1, 0, 0.999999)
+  requireRange('beta2', beta2, 0, 0.999999)
+  requireRange('epsilon', epsilon, Number.MIN_VALUE, 1)
+  requireRange('weightDecay', weightDecay, 0, 1)
+  requireRange('maxNorm', maxNorm, Number.MIN_VALUE, Number.POSITIVE_INFINITY)
+}
+
+function requireInteger(setting: string, value: number, least: number): void {
+  if (Number.isSafeInteger(value) && value >= least) return
+  throw new InvalidConfigError(setting, `${setting} is ${value}; it must be an integer of at least ${least}.`)
+}
+
+function requireRange(setting: string, value: number, least: number, most: number): void {
+  if (value >= least && value <= most) return
+  throw new InvalidConfigError(setting, `${setting} is ${value}; it must be a number from ${least} to ${most}.`)
+}

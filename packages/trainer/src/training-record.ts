@@ -1,0 +1,89 @@
+import { InvalidConfigError, InvalidFileError } from '@phsa/core'
+import type { TrainerPlan } from './trainer-options.js'
+import type { TrainingData } from './training-data.js'
+
+/** Where a run stands: all that changes from step to step besides tensors. */
+export interface RunPosition {
+  /** Steps done. */
+  readonly step: number
+  readonly tokens: number
+  /** Next row of the data. */
+  readonly row: number
+  /** State of the stream that draws the rows to distil. */
+  readonly distillationRandom: number
+  /** Skipped steps in a row, up to now. */
+  readonly skips: number
+}
+
+/** What `trainer.json` holds: the run's position, what it must find again to continue, and for the reader the rest of its options. */
+export interface TrainingRecord extends RunPosition {
+  readonly version: 1
+  readonly fingerprint: string
+  readonly batch: TrainerPlan['batch']
+  readonly seed: number
+  readonly stage: number
+  readonly topK: number | 'dense'
+  readonly steps: number
+  readonly policy: string
+  readonly schedule: unknown
+  readonly learningRate: TrainerPlan['learningRate']
+  readonly optimizer: TrainerPlan['optimizer']
+  readonly distillation: TrainerPlan['distillation']
+}
+
+export function trainingRecord(
+  position: RunPosition,
+  { stage, topK }: { stage: number; topK: number | 'dense' },
+  plan: TrainerPlan,
+  data: TrainingData,
+): TrainingRecord {
+  const { batch, seed, steps, policy, schedule, learningRate, optimizer, distillation } = plan
+  return {
+    version: 1,
+    ...position,
+    stage,
+    topK,
+    fingerprint: data.fingerprint,
+    batch,
+    seed,
+    steps,
+    policy: policy.name,
+    schedule: schedule.toJSON(),
+    learningRate,
+    optimizer,
+    distillation,
+  }
+}
+
+/** @throws InvalidFileError for what no version of this package wrote */
+export function parseRecord(json: unknown): TrainingRecord {
+  if (typeof json !== 'object' || json === null) throw new InvalidFileError('it must hold one JSON object')
+  const record = json as TrainingRecord
+  if (record.version !== 1) throw new InvalidFileError(`its version is ${JSON.stringify(record.version)}, this package reads 1`)
+  for (const name of ['step', 'tokens', 'row', 'distillationRandom', 'skips', 'seed'] as const) {
+    if (!Number.isSafeInteger(record[name]) || record[name] < 0) {
+      throw new InvalidFileError(`${name} is ${JSON.stringify(record[name])}, not a non-negative integer`)
+    }
+  }
+  return record
+}
+
+/**
+ * Whether a run may continue from this record. Data, batch and seed decide what a position means, so they must be the same; the rest may change.
+ * @throws InvalidConfigError naming the first setting that differs
+ */
+export function requireSameRun(record: TrainingRecord, plan: TrainerPlan, data: TrainingData): void {
+  const pairs: [setting: string, written: unknown, given: unknown][] = [
+    ['data', record.fingerprint, data.fingerprint],
+    ['batch.sequences', record.batch?.sequences, plan.batch.sequences],
+    ['batch.tokens', record.batch?.tokens, plan.batch.tokens],
+    ['seed', record.seed, plan.seed],
+  ]
+  for (const [setting, written, given] of pairs) {
+    if (written === given) continue
+    throw new InvalidConfigError(
+      setting,
+      `the checkpoint was written with ${setting} ${written}, this run has ${given}; give the same, or start a new run from the checkpoint's model.`,
+    )
+  }
+}

@@ -1,0 +1,200 @@
+import { existsSync } from 'node:fs'
+import { appendFile, mkdir, mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { reference, SparsitySchedule } from '@phsa/core'
+import { loadModel } from '@phsa/model'
+import { afterEach, beforeEach, expect, test } from 'vitest'
+import { findCheckpoint, listCheckpoints, prepareCheckpointFolder } from '../src/checkpoint-folder.js'
+import type { StepEvent } from '../src/step-event.js'
+import { createTrainer } from '../src/trainer.js'
+import type { TrainerOptions } from '../src/trainer-options.js'
+import type { TrainingData } from '../src/training-data.js'
+import { letterData, letterPunctuation, tinyModel } from './tiny-model.js'
+
+let folder: string
+beforeEach(async () => {
+  folder = await mkdtemp(join(tmpdir(), 'phsa-trainer-'))
+})
+afterEach(() => rm(folder, { recursive: true, force: true }))
+
+const TEXT = 'one two three, four five six.\n\n\nseven eight nine ten, eleven twelve.\n\n\nthe end of the counting, again and again.'
+
+/** Dense, then sparse with distillation, so that each part of the state matters. */
+async function settings(changes: Partial<TrainerOptions> = {}): Promise<TrainerOptions> {
+  return {
+    model: await tinyModel(),
+    data: await letterData(TEXT),
+    punctuation: letterPunctuation,
+    batch: { sequences: 2, tokens: 40 },
+    steps: 6,
+    seed: 5,
+    schedule: new SparsitySchedule([
+      { kind: 'dense', share: 1 / 3 },
+      { kind: 'sparse', share: 2 / 3, topK: 2, distillation: true },
+    ]),
+    distillation: { rowsPerSequence: 6 },
+    optimizer: { learningRate: 0.01, warmupSteps: 2 },
+    ...changes,
+  } as TrainerOptions
+}
+
+async function collect(options: TrainerOptions, stopAfter?: number): Promise<StepEvent[]> {
+  const stop = new AbortController()
+  const events: StepEvent[] = []
+  for await (const event of createTrainer({ ...options, signal: stop.signal })) {
+    events.push(event)
+    if (event.step === stopAfter) stop.abort()
+  }
+  return events
+}
+
+/** What must be the same in both runs. */
+const numbers = (events: readonly StepEvent[]) => events.map(({ tokensPerSecond: _, checkpoint: __, ...event }) => event)
+
+test.each(['f32', 'bf16', 'f16'] as const)('three steps, a resume and three more are bit for bit six steps in %s', async (dtype) => {
+  const whole = await settings({ model: await tinyModel({ dtype }) })
+  const expected = await collect(whole)
+  const checkpoint = { folder: join(folder, 'run'), every: 3 }
+  const first = await collect(await settings({ model: await tinyModel({ dtype }), checkpoint }), 3)
+  expect(first).toHaveLength(3)
+  const resumed = await settings({ model: await tinyModel({ seed: 999, dtype }), checkpoint, resume: checkpoint.folder })
+  const rest = await collect(resumed)
+  expect(numbers([...first, ...rest])).toEqual(numbers(expected))
+  expect(expected.at(-1)!.distillationLoss).toBeGreaterThan(0)
+  for (const [name, tensor] of whole.model.parameters) {
+    const other = resumed.model.parameters.get(name)!
+    expect(await resumed.model.backend.memory.download(other)).toEqual(await whole.model.backend.memory.download(tensor))
+  }
+})
+
+test('an abort while a step runs lets it finish, saves it and ends', async () => {
+  const stop = new AbortController()
+  const base = await settings({ checkpoint: { folder, every: 100 }, signal: stop.signal })
+  const data: TrainingData = {
+    fingerprint: base.data.fingerprint,
+    rows: (options) => ({
+      row: (index) => {
+        // The first row of the second step: that step has begun.
+        if (index === 2) stop.abort()
+        return base.data.rows(options).row(index)
+      },
+    }),
+  }
+  const events: StepEvent[] = []
+  for await (const event of createTrainer({ ...base, data })) events.push(event)
+  expect(events.map(({ step, checkpoint }) => [step, checkpoint])).toEqual([
+    [1, undefined],
+    [2, join(folder, 'step-00000002')],
+  ])
+  expect(await listCheckpoints(folder)).toHaveLength(1)
+})
+
+test('an abort between two steps saves the last one', async () => {
+  const events = await collect(await settings({ checkpoint: { folder, every: 100 } }), 2)
+  expect(events.map(({ step, checkpoint }) => [step, checkpoint])).toEqual([
+    [1, undefined],
+    [2, undefined],
+  ])
+  expect((await listCheckpoints(folder)).map(({ step }) => step)).toEqual([2])
+})
+
+test('a checkpoint is a model folder, and only the newest are kept', async () => {
+  const events = await collect(await settings({ checkpoint: { folder, every: 2, keep: 2, tokenizerFrom: undefined } }))
+  expect(events.map(({ checkpoint }) => checkpoint !== undefined)).toEqual([false, true, false, true, false, true])
+  expect((await readdir(folder)).sort()).toEqual(['step-00000004', 'step-00000006'])
+  const newest = await findCheckpoint(folder)
+  expect(newest).toBe(join(folder, 'step-00000006'))
+  expect((await readdir(newest)).sort()).toEqual(['config.json', 'model.safetensors', 'optimizer.safetensors', 'trainer.json'])
+  const { model } = await loadModel(newest, { backend: await reference() })
+  expect(model.phsa.blockSize).toBe(4)
+  const record = JSON.parse(await readFile(join(newest, 'trainer.json'), 'utf8'))
+  expect(record).toMatchObject({ version: 1, step: 6, tokens: 480, row: 12, stage: 1, topK: 2, policy: 'phsa', seed: 5 })
+  expect(record.schedule.stages).toHaveLength(2)
+})
+
+test('a half-written checkpoint is ignored and cleared away', async () => {
+  const checkpoint = { folder, every: 3 }
+  await collect(await settings({ checkpoint }), 3)
+  await mkdir(join(folder, '.step-00000006.tmp'))
+  await writeFile(join(folder, '.step-00000006.tmp', 'model.safetensors'), 'half')
+  const events = await collect(await settings({ checkpoint, resume: folder }))
+  expect(events.map(({ step }) => step)).toEqual([4, 5, 6])
+  expect((await readdir(folder)).sort()).toEqual(['step-00000003', 'step-00000006'])
+})
+
+test('the log has a line a step; a resume cuts those past its checkpoint and a torn one', async () => {
+  const log = join(folder, 'logs', 'steps.jsonl')
+  const checkpoint = { folder: join(folder, 'run'), every: 3 }
+  await collect(await settings({ checkpoint, log }), 3)
+  await appendFile(log, '{"step":4,"loss":1}\n{"step":5,"lo')
+  await collect(await settings({ checkpoint, log, resume: checkpoint.folder }))
+  const lines = (await readFile(log, 'utf8')).trimEnd().split('\n')
+  const steps = lines.map((line) => JSON.parse(line))
+  expect(steps.map(({ step }) => step)).toEqual([1, 2, 3, 4, 5, 6])
+  expect(Object.keys(steps[5])).toEqual([
+    'step',
+    'tokens',
+    'loss',
+    'distillationLoss',
+    'gradientNorm',
+    'learningRate',
+    'stage',
+    'topK',
+    'tokensPerSecond',
+    'skipped',
+  ])
+})
+
+test.each([
+  ['data', async () => ({ data: await letterData('other text, quite another text.') })],
+  ['batch.tokens', async () => ({ batch: { sequences: 2, tokens: 41 } })],
+  ['seed', async () => ({ seed: 6 })],
+])('does not resume with another %s', async (setting, change) => {
+  await collect(await settings({ checkpoint: { folder, every: 3 } }), 3)
+  await expect(collect(await settings({ ...(await change()), resume: folder }))).rejects.toThrow(`written with ${setting}`)
+})
+
+test('does not write into the run of another', async () => {
+  await collect(await settings({ checkpoint: { folder, every: 3 } }), 3)
+  await expect(collect(await settings({ checkpoint: { folder } }))).rejects.toThrow('already holds step-00000003')
+})
+
+test('an f64 model trains, but not with checkpoints that would round it', async () => {
+  const model = await tinyModel({ dtype: 'f64' })
+  expect(await collect(await settings({ model, steps: 3 }))).toHaveLength(3)
+  await expect(settings({ model, checkpoint: { folder } }).then(createTrainer)).rejects.toThrow('train it in f32')
+})
+
+test('says before the first step what cannot be written or read', async () => {
+  const file = join(folder, 'file')
+  await writeFile(file, '')
+  await expect(collect(await settings({ checkpoint: { folder: join(file, 'run') } }))).rejects.toThrow('cannot be written')
+  await expect(collect(await settings({ log: join(file, 'log.jsonl') }))).rejects.toThrow('cannot be written')
+  await expect(prepareCheckpointFolder(join(folder, 'full'), 0, 2 ** 62)).rejects.toThrow('free some space')
+  await expect(collect(await settings({ resume: folder }))).rejects.toThrow('holds none')
+})
+
+test('names what is damaged in a checkpoint', async () => {
+  await collect(await settings({ checkpoint: { folder, every: 3 } }), 3)
+  const path = await findCheckpoint(folder)
+  const record = JSON.parse(await readFile(join(path, 'trainer.json'), 'utf8'))
+  await writeFile(join(path, 'trainer.json'), JSON.stringify({ ...record, row: -1 }))
+  await expect(collect(await settings({ resume: folder }))).rejects.toThrow('row is -1')
+  await writeFile(join(path, 'trainer.json'), JSON.stringify(record))
+  await writeFile(join(path, 'optimizer.safetensors'), 'short')
+  await expect(collect(await settings({ resume: folder }))).rejects.toThrow('optimizer.safetensors')
+})
+
+test('a checkpoint that cannot be written leaves the earlier one', async () => {
+  const options = await settings({ checkpoint: { folder, every: 3, keep: 1 } })
+  const run = async () => {
+    for await (const event of createTrainer(options)) {
+      // A file in the way of the next checkpoint's rename: as root, permissions would stop nothing.
+      if (event.step === 3) await writeFile(join(folder, 'step-00000006'), 'in the way')
+    }
+  }
+  await expect(run()).rejects.toThrow('earlier checkpoints are untouched')
+  expect(existsSync(join(folder, 'step-00000003', 'trainer.json'))).toBe(true)
+  expect((await readdir(folder)).filter((name) => name.startsWith('.'))).toEqual([])
+})

@@ -1,0 +1,186 @@
+import { isPhsaError, SparsitySchedule } from '@phsa/core'
+import { expect, test } from 'vitest'
+import type { StepEvent } from '../src/step-event.js'
+import { createTrainer } from '../src/trainer.js'
+import type { TrainerOptions } from '../src/trainer-options.js'
+import type { TrainingData } from '../src/training-data.js'
+import { letterData, letterPunctuation, tinyModel } from './tiny-model.js'
+
+const POEM = 'the cat sat on the mat, and the dog sat on the log. the cat saw the dog, the dog saw the cat.'
+
+async function collect(options: TrainerOptions): Promise<StepEvent[]> {
+  const events: StepEvent[] = []
+  for await (const event of createTrainer(options)) events.push(event)
+  return events
+}
+
+const dense = new SparsitySchedule([{ kind: 'dense', share: 1 }])
+
+/** The same data with a weight for all targets of each row. */
+function weighted(data: TrainingData, weightOf: (row: number) => number): TrainingData {
+  return {
+    fingerprint: `${data.fingerprint} weighted`,
+    rows: (options) => ({
+      row: (index) => {
+        const { sequences } = data.rows(options).row(index)
+        return { sequences, targetWeights: sequences.map(({ length }) => new Float32Array(length).fill(weightOf(index))) }
+      },
+    }),
+  }
+}
+
+test('overfits a short text', async () => {
+  const model = await tinyModel()
+  const events = await collect({
+    model,
+    data: await letterData(POEM),
+    batch: { sequences: 1, tokens: 48 },
+    steps: 60,
+    schedule: dense,
+    optimizer: { learningRate: 0.02, weightDecay: 0, warmupSteps: 4 },
+  })
+  expect(events).toHaveLength(60)
+  expect(events[0].loss).toBeGreaterThan(3)
+  expect(events.at(-1)!.loss).toBeLessThan(1)
+  expect(events.at(-1)).toMatchObject({ step: 60, tokens: 60 * 48, stage: 0, topK: 'dense', skipped: false })
+})
+
+test('turns sparse when the schedule says so', async () => {
+  const events = await collect({
+    model: await tinyModel(),
+    data: await letterData(POEM),
+    punctuation: letterPunctuation,
+    batch: { sequences: 1, tokens: 64 },
+    steps: 10,
+    schedule: new SparsitySchedule([
+      { kind: 'dense', share: 0.2 },
+      { kind: 'sparse', share: 0.8, topK: { from: 3, to: 2 }, distillation: true },
+    ]),
+  })
+  expect(events.map(({ topK }) => topK)).toEqual(['dense', 'dense', 3, 3, 3, 3, 2, 2, 2, 2])
+  expect(events.map(({ stage }) => stage)).toEqual([0, 0, 1, 1, 1, 1, 1, 1, 1, 1])
+  for (const { stage, distillationLoss } of events) {
+    if (stage === 0) expect(distillationLoss).toBeUndefined()
+    else expect(distillationLoss).toBeGreaterThan(0)
+  }
+})
+
+test('distillation alone brings the choice of blocks closer to dense attention', async () => {
+  const events = await collect({
+    model: await tinyModel(),
+    // No target counts, so the distillation loss is all that is learned; the text and its end fill a row: every step sees the same one.
+    data: weighted(await letterData(POEM), () => 0),
+    batch: { sequences: 1, tokens: POEM.length + 1 },
+    steps: 12,
+    schedule: new SparsitySchedule([{ kind: 'sparse', share: 1, topK: 2, distillation: true }]),
+    optimizer: { learningRate: 0.002, weightDecay: 0, decay: 'none' },
+  })
+  const losses = events.map(({ distillationLoss }) => distillationLoss!)
+  expect(events.every(({ loss }) => loss === 0)).toBe(true)
+  for (let step = 1; step < losses.length; step++) expect(losses[step]).toBeLessThan(losses[step - 1])
+  expect(losses.at(-1)).toBeLessThan(0.95 * losses[0])
+})
+
+test('every policy trains, by its name', async () => {
+  const data = await letterData(POEM)
+  const schedule = new SparsitySchedule([{ kind: 'sparse', share: 1, topK: 2, distillation: true }])
+  for (const policy of ['phsa', 'mean-pool', 'punctuation-only', 'random', 'oracle', 'dense']) {
+    const [event] = await collect({ model: await tinyModel(), data, batch: { sequences: 1, tokens: 32 }, steps: 1, schedule, policy })
+    expect(Number.isFinite(event.loss)).toBe(true)
+    expect(event.topK).toBe(policy === 'dense' ? 'dense' : 2)
+    expect(event.distillationLoss === undefined).toBe(['random', 'oracle', 'dense'].includes(policy))
+  }
+})
+
+test('leaves nothing behind on the backend but the model', async () => {
+  const model = await tinyModel()
+  const before = model.backend.memory.usage()
+  const options = { model, data: await letterData(POEM), batch: { sequences: 2, tokens: 32 }, steps: 2 } satisfies TrainerOptions
+  await collect(options)
+  expect(model.backend.memory.usage()).toEqual(before)
+  for await (const event of createTrainer(options)) {
+    expect(event.step).toBe(1)
+    break
+  }
+  expect(model.backend.memory.usage()).toEqual(before)
+})
+
+test('a step without a finite loss is reported and changes nothing', async () => {
+  const data = weighted(await letterData(POEM), (row) => (row === 1 ? Number.NaN : 1))
+  const model = await tinyModel()
+  const options: TrainerOptions = { model, data, batch: { sequences: 1, tokens: 32 }, steps: 3, schedule: dense }
+  const embedding = model.parameters.get('model.embed_tokens.weight')!
+  const values: ArrayLike<number>[] = []
+  const skipped: boolean[] = []
+  for await (const event of createTrainer(options)) {
+    values.push(await model.backend.memory.download(embedding))
+    skipped.push(event.skipped)
+    expect(Number.isFinite(event.loss)).toBe(!event.skipped)
+  }
+  expect(skipped).toEqual([false, true, false])
+  expect(values[1]).toEqual(values[0])
+  expect(values[2]).not.toEqual(values[1])
+})
+
+test('too many skipped steps in a row end the run with a clear error', async () => {
+  const data = weighted(await letterData(POEM), (row) => (row === 2 ? 1 : Number.NaN))
+  const events: StepEvent[] = []
+  const run = async () => {
+    const options: TrainerOptions = {
+      model: await tinyModel(),
+      data,
+      batch: { sequences: 1, tokens: 32 },
+      steps: 20,
+      schedule: dense,
+      maxSkips: 3,
+    }
+    for await (const event of createTrainer(options)) events.push(event)
+  }
+  const error = await run().catch((caught: unknown) => caught)
+  expect(isPhsaError(error, 'training-diverged')).toBe(true)
+  expect((error as Error).message).toContain('3 steps in a row up to step 6')
+  expect(events.map((event) => event.skipped)).toEqual([true, true, false, true, true, true])
+})
+
+test('a batch where no target counts has no loss and is no failure', async () => {
+  const data = weighted(await letterData(POEM), () => 0)
+  const [event] = await collect({ model: await tinyModel(), data, batch: { sequences: 1, tokens: 16 }, steps: 1, schedule: dense })
+  expect(event).toMatchObject({ loss: 0, gradientNorm: 0, skipped: false })
+})
+
+test('totalTokens is rounded up to whole steps', async () => {
+  const trainer = createTrainer({
+    model: await tinyModel(),
+    data: await letterData(POEM),
+    batch: { sequences: 2, tokens: 16 },
+    totalTokens: 65,
+  })
+  expect(trainer.steps).toBe(3)
+})
+
+test('a trainer is iterated once', async () => {
+  const trainer = createTrainer({ model: await tinyModel(), data: await letterData(POEM), batch: { sequences: 1, tokens: 16 }, steps: 1 })
+  for await (const event of trainer) expect(event.step).toBe(1)
+  expect(() => trainer[Symbol.asyncIterator]()).toThrow('create another one')
+})
+
+test.each([
+  ['batch.tokens', { batch: { sequences: 1, tokens: 1000 } }],
+  ['batch.sequences', { batch: { sequences: 0, tokens: 16 } }],
+  ['steps', { steps: 0 }],
+  ['steps', { totalTokens: 100 }],
+  ['policy', { policy: 'best' }],
+  ['seed', { seed: -1 }],
+  ['beta1', { optimizer: { beta1: 1 } }],
+  ['learningRate', { optimizer: { learningRate: -1 } }],
+  ['distillation.coefficient', { distillation: { coefficient: -1 } }],
+  ['checkpoint.every', { checkpoint: { folder: 'x', every: 0 } }],
+])('refuses a wrong %s', async (setting, wrong) => {
+  const data = await letterData(POEM)
+  const options = { model: await tinyModel(), data, batch: { sequences: 1, tokens: 16 }, steps: 1, ...wrong } as unknown as TrainerOptions
+  const error = await Promise.resolve()
+    .then(() => createTrainer(options))
+    .catch((caught: unknown) => caught)
+  expect(isPhsaError(error, 'invalid-config')).toBe(true)
+  expect((error as { setting: string }).setting).toBe(setting)
+})
