@@ -110,7 +110,7 @@ export interface ModelOps {
 
   /**
    * Draws a token a row: logits [S, V] of any float type -> i32 [S]. The order is by falling probability, equal ones by rising id. Kept are: topK first ones
-   * (0: all), then the shortest run whose mass reaches topP, then those of at least minP times the largest probability; never fewer than one.
+   * (0: all), of these the shortest run that holds topP of their mass, of these those of at least minP times the largest probability; never fewer than one.
    * The token is the first whose running share of the kept mass exceeds the uniform number.
    * @param control f32 [S, 5]: temperature (0: the likeliest), topK, topP, minP, uniform number in [0, 1) drawn by the caller
    */

@@ -33,14 +33,15 @@ export function sampleToken(logits: Reals, { temperature, topK, topP, minP, unif
   return ordered[0].id
 }
 
-/** How many of the falling probabilities stay: topK first ones, then the shortest run whose mass reaches topP, then those of minP times the largest. */
+/** How many of the falling probabilities stay: topK first ones, of these the shortest run that holds topP of their mass, of these those of minP times the largest. */
 function keptCount(probabilities: Float64Array, topK: number, topP: number, minP: number): number {
   let kept = topK > 0 ? Math.min(topK, probabilities.length) : probabilities.length
   if (topP < 1) {
+    const wanted = topP * probabilities.subarray(0, kept).reduce((sum, probability) => sum + probability, 0)
     let mass = 0
     for (let index = 0; index < kept; index++) {
       mass += probabilities[index]
-      if (mass >= topP) kept = index + 1
+      if (mass >= wanted) kept = index + 1
     }
   }
   while (kept > 1 && probabilities[kept - 1] < minP * probabilities[0]) kept--

@@ -38,6 +38,7 @@ const DRAWS: readonly Draw[] = [
   { what: 'topP 0.7 keeps two', temperature: 1, topP: 0.7, uniform: 0.99, logits: HALVES, expected: 3 },
   { what: 'topP 0.8 keeps three', temperature: 1, topP: 0.8, uniform: 0.99, logits: HALVES, expected: 2 },
   { what: 'topP 0 keeps one', temperature: 1, topP: 0, uniform: 0.99, logits: HALVES, expected: 1 },
+  { what: 'topP 0.6 of the mass that topK 2 kept is one', temperature: 1, topK: 2, topP: 0.6, uniform: 0.9, logits: HALVES, expected: 1 },
   { what: 'minP 0.4 keeps two', temperature: 1, minP: 0.4, uniform: 0.99, logits: HALVES, expected: 3 },
   { what: 'minP 1 keeps the best', temperature: 1, minP: 1, uniform: 0.99, logits: [0, 3, 1, 2, 0], expected: 1 },
   { what: 'temperature 1/2 squares', temperature: 0.5, uniform: 0.7, logits: HALVES, expected: 1 },
