@@ -1,0 +1,20 @@
+import { execFileSync } from 'node:child_process'
+import { readdirSync } from 'node:fs'
+import { fileURLToPath } from 'node:url'
+import { expect, test } from 'vitest'
+
+const root = fileURLToPath(new URL('..', import.meta.url))
+const run = (file: string) => execFileSync(process.execPath, ['--import', 'tsx', `examples/${file}`], { cwd: root, encoding: 'utf8' })
+
+/** What each example must print; one that is not listed here fails. */
+const expectations: Record<string, (output: string) => void> = {
+  'swap-backends.ts': (output) => {
+    expect(output).toMatch(/reference: .*\ntfjs: /)
+    expect(Number(/largest difference of out: (\S+);/.exec(output)?.[1])).toBeLessThan(2e-5)
+  },
+}
+
+test.each(readdirSync(`${root}examples`).filter((name) => name.endsWith('.ts')))('examples/%s runs', (file) => {
+  expect(expectations).toHaveProperty([file])
+  expectations[file](run(file))
+})
