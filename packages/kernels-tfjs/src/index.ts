@@ -1,0 +1,2 @@
+export type { EngineName } from './engine.js'
+export * from './tfjs.js'

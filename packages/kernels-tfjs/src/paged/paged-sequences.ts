@@ -1,0 +1,54 @@
+import { type PagedBatch, type PagedCacheOptions, ShapeError } from '@phsa/core'
+import type { SelectingSequence } from '../attention/score-blocks.js'
+import type { TfjsMemory } from '../memory/tfjs-memory.js'
+import { subBlockTokens } from './host-paged-cache.js'
+
+/**
+ * The sequences of a step that bring queries.
+ * @throws ShapeError where a sequence brings more queries than it has keys, or its page table lacks a page for one of its keys
+ */
+export function pagedSequences(memory: TfjsMemory, batch: PagedBatch, options: PagedCacheOptions): SelectingSequence[] {
+  const queryStarts = memory.integers(batch.queryStarts)
+  const keyLengths = memory.integers(batch.keyLengths)
+  const topK = memory.integers(batch.topK)
+  const denseBelow = memory.integers(batch.denseBelow)
+  const pageTable = memory.integers(batch.pageTable)
+  const pagesPerSequence = batch.pageTable.shape[1]
+  const { spec, pageTokens, pages } = options
+  const found: SelectingSequence[] = []
+  for (let sequence = 0; sequence < batch.sequences; sequence++) {
+    const queries = queryStarts[sequence + 1] - queryStarts[sequence]
+    const keys = keyLengths[sequence]
+    if (queries > keys) {
+      throw new ShapeError(`sequence ${sequence} brings ${queries} queries but has ${keys} keys, the new ones included.`)
+    }
+    if (queries === 0) continue
+    const table = pageTable.subarray(sequence * pagesPerSequence, (sequence + 1) * pagesPerSequence)
+    checkPages(sequence, table, Math.ceil(keys / pageTokens), pages)
+    const rowOf = (position: number) => table[Math.floor(position / pageTokens)] * pageTokens + (position % pageTokens)
+    const size = subBlockTokens(spec)
+    found.push({
+      queryStart: queryStarts[sequence],
+      queries,
+      keys,
+      denseBelow: denseBelow[sequence],
+      topK: Math.max(0, Math.min(topK[sequence], batch.maxTopK)),
+      rowOf,
+      representatives: (kvHead, count) => {
+        const rows = Int32Array.from({ length: count }, (_, subBlock) => rowOf(subBlock * size) / size)
+        return { heads: spec.kvHeads, head: kvHead, rows }
+      },
+    })
+  }
+  return found
+}
+
+function checkPages(sequence: number, table: Int32Array, needed: number, pages: number): void {
+  for (let index = 0; index < needed; index++) {
+    const page = index < table.length ? table[index] : -1
+    if (page >= 0 && page < pages) continue
+    throw new ShapeError(
+      `sequence ${sequence} needs ${needed} pages, but entry ${index} of its page table is ${page}; the pages are 0 to ${pages - 1}.`,
+    )
+  }
+}
