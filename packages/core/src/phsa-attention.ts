@@ -25,9 +25,11 @@ export function phsaAttention(
 ): PhsaAttentionOutput {
   const { q, k, v, layout } = input
   const spec = policy.spec(input.spec)
-  const selected = policy.select(backend, { ...input, spec })
-  const { out, lse } = backend.attention.attend({ q, k, v, selected, layout, spec })
-  return { out, lse, selected }
+  return backend.memory.scope(() => {
+    const selected = policy.select(backend, { ...input, spec })
+    const { out, lse } = backend.attention.attend({ q, k, v, selected, layout, spec })
+    return { out, lse, selected }
+  })
 }
 
 /** Gradients of q, k and v with the selection held fixed (spec 5). */

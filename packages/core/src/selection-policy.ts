@@ -1,7 +1,7 @@
 import type { AttentionBackend } from './contract/attention-backend.js'
 import { type AttentionSpec, denseSpec } from './contract/attention-spec.js'
 import type { Layout, TokenWeights } from './contract/layout.js'
-import type { Tensor } from './contract/tensor.js'
+import { elementCount, type Tensor } from './contract/tensor.js'
 import { InvalidConfigError } from './errors/invalid-config-error.js'
 import { type PhsaConfig, phsaConfig } from './phsa-config.js'
 import { RandomStream } from './random-stream.js'
@@ -84,25 +84,25 @@ export function randomPolicy(seed = 0): SelectionPolicy {
   return {
     name: 'random',
     ...unchanged,
-    select: (backend, { spec, layout }) =>
-      backend.memory.scope(() => {
-        const random = new RandomStream(seed)
-        const scores = Float32Array.from({ length: spec.kvHeads * layout.queryTokens * layout.maxBlocks }, () => random.uniform())
-        const shape = [spec.kvHeads, layout.queryTokens, layout.maxBlocks]
-        return selectByScores(backend, { layout, spec }, layout.queryTokens, () => backend.memory.upload(scores, shape))
-      }),
+    select: (backend, { spec, layout }) => {
+      const random = new RandomStream(seed)
+      return selectByScores(backend, { layout, spec }, ({ shape: [rows] }) => {
+        const shape = [spec.kvHeads, rows, layout.maxBlocks]
+        return backend.memory.upload(
+          Float32Array.from({ length: elementCount(shape) }, () => random.uniform()),
+          shape,
+        )
+      })
+    },
   }
 }
-
-/** Query rows that the oracle measures at a time: bounds its block masses to Hkv x 1024 x blocks floats. */
-const ORACLE_ROWS = 1024
 
 /** The blocks of highest true attention mass. Costs as much as dense attention. */
 export const oraclePolicy: SelectionPolicy = {
   name: 'oracle',
   ...unchanged,
   select: (backend, { q, k, layout, spec }) =>
-    selectByScores(backend, { layout, spec }, ORACLE_ROWS, (rows) => backend.attention.blockMass({ q, k, rows, layout, spec })),
+    selectByScores(backend, { layout, spec }, (rows) => backend.attention.blockMass({ q, k, rows, layout, spec })),
 }
 
 /** A policy by name, for flags and configuration files. */
@@ -113,18 +113,20 @@ export function selectionPolicy(name: string): SelectionPolicy {
   return found
 }
 
+/** Query rows that are scored at a time: bounds the scores to Hkv x 1024 x blocks floats. */
+const CHUNK_ROWS = 1024
+
 /** Selects for all query rows, a chunk of rows at a time. */
 function selectByScores(
   backend: AttentionBackend,
   { layout, spec }: Pick<PolicyInput, 'layout' | 'spec'>,
-  chunk: number,
   scoresOf: (rows: Tensor) => Tensor,
 ): Tensor {
   const { memory, attention } = backend
   return memory.scope(() => {
     const selected = memory.alloc([spec.kvHeads, layout.queryTokens, spec.topK], 'i32')
-    for (let start = 0; start < layout.queryTokens; start += chunk) {
-      const count = Math.min(chunk, layout.queryTokens - start)
+    for (let start = 0; start < layout.queryTokens; start += CHUNK_ROWS) {
+      const count = Math.min(CHUNK_ROWS, layout.queryTokens - start)
       memory.scope(() => {
         const rows = memory.upload(
           Int32Array.from({ length: count }, (_, index) => start + index),

@@ -165,3 +165,29 @@ describe('phsaAttention', () => {
     expect(backend.calls.at(-1)).toMatchObject({ kernel: 'attendBackward', input: { spec } })
   })
 })
+
+test('what scores by given scores never uploads those of more than 1024 query rows at once', () => {
+  const backend = hostBackend()
+  const { memory } = backend
+  const packed = new PackedLayout([2100], 16)
+  const layout = uploadLayout(memory, packed)
+  randomPolicy(3).select(backend, { ...inputs(backend), layout })
+  const shapes = backend.calls.map(({ input }) => (input.scores as PolicyInput['q']).shape)
+  expect(shapes).toEqual([
+    [2, 1024, 132],
+    [2, 1024, 132],
+    [2, 52, 132],
+  ])
+})
+
+test('a failing attend leaves no selection behind', () => {
+  const backend = hostBackend({
+    attend: () => {
+      throw new RangeError('no such kernel')
+    },
+  })
+  const input = inputs(backend)
+  const before = backend.memory.usage()
+  expect(() => phsaAttention(backend, input)).toThrow('no such kernel')
+  expect(backend.memory.usage()).toEqual(before)
+})

@@ -1,0 +1,60 @@
+import { readFile, stat } from 'node:fs/promises'
+import { InvalidFileError, isPhsaError, type ModelBackend, parseSafetensors } from '@phsa/core'
+import { verifyAttentionFixture } from '@phsa/core/testing'
+import { verifyModelFixture } from '@phsa/model'
+import { withBackend } from '../backends.js'
+import { ExitCode } from '../exit-code.js'
+import { reportJson } from '../report-json.js'
+import { formatTable } from '../terminal/table.js'
+
+export interface VerifyOptions {
+  readonly backend?: string
+  readonly json?: boolean
+}
+
+/** One compared quantity with its error and what is allowed. */
+interface Finding {
+  readonly name: string
+  readonly error: number
+  readonly bound: number
+  readonly ok: boolean
+  readonly detail?: string
+}
+
+/** Compares a backend with a file that was computed elsewhere (spec 11): an attention file, or a model folder. Exit code 1 when something is out of bounds. */
+export async function runVerify(path: string, { backend: name, json }: VerifyOptions): Promise<ExitCode> {
+  const verify = (await stat(path)).isDirectory() ? verifyModelFixture : verifyAttentionFile
+  return withBackend(name, async (backend) => {
+    const findings: readonly Finding[] = await verify(path, backend)
+    const failed = findings.filter(({ ok }) => !ok)
+    if (json) {
+      process.stdout.write(reportJson({ path, backend: backend.name, device: backend.device, ok: failed.length === 0, findings }))
+    } else {
+      process.stdout.write(`${path} on ${backend.name} (${backend.device})\n\n${findingsTable(findings)}\n\n`)
+      process.stdout.write(
+        failed.length === 0 ? `all ${findings.length} within bounds\n` : `${failed.length} of ${findings.length} out of bounds\n`,
+      )
+    }
+    return failed.length === 0 ? ExitCode.ok : ExitCode.checkFailed
+  })
+}
+
+async function verifyAttentionFile(path: string, backend: ModelBackend): Promise<Finding[]> {
+  try {
+    const { checks } = await verifyAttentionFixture(parseSafetensors(await readFile(path), path), backend)
+    return checks.map(({ measured, ...check }) => ({ ...check, error: measured }))
+  } catch (error) {
+    if (!isPhsaError(error, 'invalid-file') || error.message.includes(path)) throw error
+    throw new InvalidFileError(`${path}: ${error.message}`, { cause: error })
+  }
+}
+
+function findingsTable(findings: readonly Finding[]): string {
+  const rows = findings.map(({ name, error, bound, ok, detail }) => [
+    name,
+    error.toExponential(2),
+    bound.toExponential(2),
+    ok ? 'ok' : `OUT${detail ? `: ${detail}` : ''}`,
+  ])
+  return formatTable(['tensor', 'error', 'bound', ''], rows)
+}

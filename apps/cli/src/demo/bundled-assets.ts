@@ -1,0 +1,29 @@
+import { existsSync, readFileSync } from 'node:fs'
+import { fileURLToPath } from 'node:url'
+import { gunzipSync } from 'node:zlib'
+import { UsageError } from '../usage-error.js'
+
+/** Folder of the bundled tokenizer, as `TextTokenizer.fromFolder` reads it. */
+export function bundledTokenizerFolder(): string {
+  return assetPath('tokenizer-8k')
+}
+
+/** Public-domain English prose: one part to train on, one that shares no document with it. */
+export function bundledText(part: 'train' | 'valid'): string {
+  return gunzipSync(readFileSync(assetPath(`text/${part}.txt.gz`))).toString('utf8')
+}
+
+/** The assets lie beside `dist` and beside `src` alike. */
+function assetPath(name: string): string {
+  const path = fileURLToPath(new URL(`../assets/${name}`, bundleRoot()))
+  if (!existsSync(path)) {
+    throw new UsageError(`the bundled file ${path} is missing; reinstall the package, or run \`npm run build\` in a checkout.`)
+  }
+  return path
+}
+
+/** `dist/` for the built program, whatever chunk this is in; `src/` for the sources. */
+function bundleRoot(): URL {
+  const here = new URL('.', import.meta.url)
+  return here.pathname.endsWith('/demo/') ? new URL('..', here) : here
+}

@@ -1,0 +1,19 @@
+/** 75 -> "1m 15s". @param seconds zero or more */
+export function formatDuration(seconds: number): string {
+  const whole = Math.round(seconds)
+  if (whole < 60) return `${whole}s`
+  const minutes = Math.floor(whole / 60)
+  return minutes < 60
+    ? `${minutes}m ${String(whole % 60).padStart(2, '0')}s`
+    : `${Math.floor(minutes / 60)}h ${String(minutes % 60).padStart(2, '0')}m`
+}
+
+/** 1234567 -> "1,234,567"; fractions are rounded away. */
+export function formatCount(value: number): string {
+  return Math.round(value).toLocaleString('en-US')
+}
+
+/** 0.1234 -> "12.3 %". */
+export function formatPercent(share: number): string {
+  return `${(share * 100).toFixed(1)} %`
+}

@@ -1,0 +1,65 @@
+import { writeFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { beforeAll, describe, expect, test } from 'vitest'
+import { copyAssets, runPhsa, temporaryFolder } from './run-phsa.js'
+
+describe('command line', () => {
+  const folder = temporaryFolder()
+  beforeAll(copyAssets)
+
+  test('--help lists every command and the exit codes', async () => {
+    const { code, stdout } = await runPhsa(['--help'])
+    expect(code).toBe(0)
+    for (const word of ['demo', 'train', 'generate', 'inspect', 'verify', 'selftest', 'doctor', '130']) expect(stdout).toContain(word)
+  })
+
+  test('an unknown flag is bad usage', async () => {
+    const { code, stderr } = await runPhsa(['doctor', '--jsno'])
+    expect(code).toBe(2)
+    expect(stderr).toContain("unknown option '--jsno'")
+    expect(stderr).toContain('--json')
+  })
+
+  test('an unknown backend is bad usage that lists the known ones', async () => {
+    const { code, stderr } = await runPhsa(['selftest', '--backend', 'abacus'])
+    expect(code).toBe(2)
+    expect(stderr).toContain('tfjs-wasm')
+  })
+
+  test('a number out of bounds is bad usage', async () => {
+    const { code, stderr } = await runPhsa(['generate', '--model', 'm', '--prompt', 'p', '--top-k', '65'])
+    expect(code).toBe(2)
+    expect(stderr).toContain('from 0 to 64')
+  })
+
+  test('a missing file is one line without a stack', async () => {
+    const { code, stderr } = await runPhsa(['inspect', join(folder, 'nowhere.txt')])
+    expect(code).toBe(2)
+    expect(stderr.trim().split('\n')).toHaveLength(1)
+    expect(stderr).toContain('does not exist')
+  })
+
+  test('a missing file shows its stack with --verbose', async () => {
+    const { stderr } = await runPhsa(['inspect', join(folder, 'nowhere.txt'), '--verbose'])
+    expect(stderr).toContain('    at ')
+  })
+
+  test('an empty file is an input that cannot be used', async () => {
+    writeFileSync(join(folder, 'empty.txt'), ' \n')
+    const { code, stderr } = await runPhsa(['train', join(folder, 'empty.txt'), '--backend', 'reference'])
+    expect(code).toBe(2)
+    expect(stderr).toContain('is empty')
+  })
+
+  test('doctor --json says which backends work', async () => {
+    const { code, stdout } = await runPhsa(['doctor', '--json'])
+    expect(code).toBe(0)
+    const { machine, backends } = JSON.parse(stdout) as {
+      machine: { node: string }
+      backends: { name: string; ok: boolean; detail: string }[]
+    }
+    expect(machine.node).toBe(process.versions.node)
+    expect(backends.find(({ name }) => name === 'reference')).toMatchObject({ ok: true })
+    for (const { detail } of backends) expect(detail).not.toBe('')
+  })
+})

@@ -1,0 +1,89 @@
+import { existsSync, readdirSync, readFileSync, writeFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { beforeAll, describe, expect, test } from 'vitest'
+import { copyAssets, runPhsa, temporaryFolder } from './run-phsa.js'
+
+const TINY =
+  '--backend reference --sequence-tokens 48 --sequences 1 --hidden-size 8 --layers 1 --heads 2 --kv-heads 1 --head-dim 4 --local-tokens 16'
+const folder = temporaryFolder()
+const text = join(folder, 'text.txt')
+const stopped = join(folder, 'stopped')
+const finished = join(folder, 'finished')
+
+function train(out: string, steps: number, ...more: string[]): string[] {
+  return ['train', text, '--out', out, '--steps', String(steps), ...TINY.split(' '), ...more]
+}
+
+function logOf(out: string): { step: number; loss: number }[] {
+  return readFileSync(join(out, 'log.jsonl'), 'utf8')
+    .trim()
+    .split('\n')
+    .map((line) => JSON.parse(line) as { step: number; loss: number })
+}
+
+describe('phsa train', () => {
+  beforeAll(async () => {
+    copyAssets()
+    writeFileSync(text, 'It is a truth, universally acknowledged; or so she said. '.repeat(60))
+  })
+
+  test('writes a model, its checkpoint and a log, in plain lines without a terminal', async () => {
+    const { code, stdout, stderr } = await runPhsa(train(finished, 4))
+    expect(code).toBe(0)
+    expect(stdout).toContain('trained 4 steps')
+    expect(stderr).toMatch(/training: 4\/4/)
+    // Neither escape sequences nor carriage returns.
+    for (const control of ['\u001b', '\r']) expect(`${stdout}${stderr}`).not.toContain(control)
+    for (const name of ['config.json', 'model.safetensors', 'tokenizer.json']) expect(existsSync(join(finished, name))).toBe(true)
+    expect(logOf(finished).map(({ step }) => step)).toEqual([1, 2, 3, 4])
+  })
+
+  test('SIGINT leaves a checkpoint that --resume continues to the same end', async () => {
+    const interrupted = await runPhsa(train(stopped, 30), { signalAt: 'training: 1/30' })
+    expect(interrupted.code).toBe(130)
+    expect(interrupted.stdout).toContain('--resume')
+    const [checkpoint] = readdirSync(join(stopped, 'checkpoints'))
+    expect(checkpoint).toMatch(/^step-\d+$/)
+    const at = Number(checkpoint.slice(5))
+    expect(at).toBeLessThan(30)
+
+    const resumed = await runPhsa(train(stopped, 30, '--resume'))
+    expect(resumed.code).toBe(0)
+    expect(logOf(stopped).map(({ step }) => step)).toEqual(Array.from({ length: 30 }, (_, index) => index + 1))
+  })
+
+  test('a second run into the same folder is refused with a way out', async () => {
+    const { code, stderr } = await runPhsa(train(finished, 4))
+    expect(code).toBe(2)
+    expect(stderr).toContain('resume')
+  })
+
+  test('generate continues a prompt with the trained model, sparsely and densely', async () => {
+    const common = ['generate', '--model', finished, '--prompt', 'It is', '--max-new-tokens', '3', '--backend', 'reference']
+    const [sparse, dense] = await Promise.all([runPhsa([...common, '--top-k', '1']), runPhsa([...common, '--dense'])])
+    for (const { code, stdout } of [sparse, dense]) {
+      expect(code).toBe(0)
+      expect(stdout.startsWith('It is')).toBe(true)
+      expect(stdout.length).toBeGreaterThan('It is\n'.length)
+    }
+  })
+
+  test('inspect with the trained model names the layer and what is selected', async () => {
+    const { code, stdout } = await runPhsa([
+      'inspect',
+      text,
+      '--model',
+      finished,
+      '--backend',
+      'reference',
+      '--max-tokens',
+      '120',
+      '--top-k',
+      '1',
+    ])
+    expect(code).toBe(0)
+    expect(stdout).toContain('layer 0, KV head 0')
+    expect(stdout).toContain('selected by phsa')
+    expect(stdout).toContain('dense mass')
+  })
+})
