@@ -1,7 +1,8 @@
 import { execFileSync } from 'node:child_process'
-import { readdirSync } from 'node:fs'
+import { readdirSync, readFileSync } from 'node:fs'
 import { fileURLToPath } from 'node:url'
 import { expect, test } from 'vitest'
+import { readmeBlocks } from './readme-blocks.js'
 
 const root = fileURLToPath(new URL('..', import.meta.url))
 const run = (file: string) => execFileSync(process.execPath, ['--import', 'tsx', `examples/${file}`], { cwd: root, encoding: 'utf8' })
@@ -17,4 +18,13 @@ const expectations: Record<string, (output: string) => void> = {
 test.each(readdirSync(`${root}examples`).filter((name) => name.endsWith('.ts')))('examples/%s runs', (file) => {
   expect(expectations).toHaveProperty([file])
   expectations[file](run(file))
+})
+
+test('the snippet of the README runs', () => {
+  const [snippet] = readmeBlocks(readFileSync(`${root}README.md`, 'utf8')).filter(({ language }) => language === 'js')
+  const output = execFileSync(process.execPath, ['--import', 'tsx', '--input-type=module', '--eval', snippet.code], {
+    cwd: root,
+    encoding: 'utf8',
+  })
+  expect(output.trim().split('\n')).toHaveLength(8)
 })
