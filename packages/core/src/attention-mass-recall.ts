@@ -5,6 +5,7 @@ import { ShapeError } from './errors/shape-error.js'
 import { activatedTokens } from './sparsity-accounting.js'
 import type { BlockScores } from './top-blocks.js'
 
+/** Attention-mass recall of a selection, averaged over the measured queries (spec 9). */
 export interface MassRecall {
   /** Share of the dense attention probability on visible keys, 0 to 1: mean over queries, KV heads and the heads of their groups. */
   readonly recall: number

@@ -21,6 +21,7 @@ export function sampleDistillationRows(layout: PackedLayout, perSequence: number
   return Int32Array.from(rows)
 }
 
+/** What the distillation loss of one layer reads, and the gradients that it adds to (spec 10). */
 export interface BlockDistillationInput extends PolicyInput {
   /** i32 [n], see `sampleDistillationRows`. */
   readonly rows: Tensor

@@ -19,11 +19,15 @@ export interface KeyBlock {
  * Queries are the last tokens of their sequence; in training every token is a query.
  */
 export class PackedLayout {
+  /** Tokens of each sequence, [S]. */
   readonly keyLengths: readonly number[]
+  /** Queries that each sequence brings, its last tokens, [S]. */
   readonly queryLengths: readonly number[]
+  /** m. */
   readonly blockSize: number
   /** Row of each sequence's first key, and the total at the end: length S + 1. */
   readonly keyStarts: Int32Array
+  /** Row of each sequence's first query, and the total at the end: length S + 1. */
   readonly queryStarts: Int32Array
   /** First block of each sequence, and the total at the end: length S + 1. */
   readonly blockStarts: Int32Array
@@ -50,6 +54,7 @@ export class PackedLayout {
     this.blockStarts = startsOf(keyLengths.map((length) => Math.ceil(length / blockSize)))
   }
 
+  /** S. */
   get sequences(): number {
     return this.keyLengths.length
   }
@@ -64,18 +69,19 @@ export class PackedLayout {
     return this.queryStarts[this.sequences]
   }
 
+  /** Blocks of all sequences; with representatives r the representatives tensor has r rows for each. */
   get totalBlocks(): number {
     return this.blockStarts[this.sequences]
   }
 
   /** Blocks of the longest sequence. */
   get maxBlocks(): number {
-    return Math.max(0, ...this.keyLengths.map((length) => Math.ceil(length / this.blockSize)))
+    return this.keyLengths.reduce((most, length) => Math.max(most, Math.ceil(length / this.blockSize)), 0)
   }
 
   /** Queries of the sequence that brings most. */
   get maxQueries(): number {
-    return Math.max(0, ...this.queryLengths)
+    return this.queryLengths.reduce((most, length) => Math.max(most, length), 0)
   }
 
   /** Position in its sequence of the first query of a sequence. */

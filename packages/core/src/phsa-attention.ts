@@ -3,6 +3,7 @@ import type { AttentionBackend } from './contract/attention-backend.js'
 import type { Tensor } from './contract/tensor.js'
 import { type PolicyInput, phsaPolicy, type SelectionPolicy } from './selection-policy.js'
 
+/** What one attention reads: queries, keys and values of packed sequences, token weights, layout and spec (spec 1). */
 export interface PhsaAttentionInput extends PolicyInput {
   /** [Tk, Hkv, D] */
   readonly v: Tensor

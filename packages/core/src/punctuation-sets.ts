@@ -5,7 +5,9 @@ const ENGLISH = '!"#$%&\'()*+,-./:;<=>?@[\\]^_`{|}~'
 const CHINESE = '，。、；：？！“”‘’（）《》〈〉【】『』「」—…·～'
 const CLAUSE = '.,;:?!。，；：？！'
 
+/** Names of the built-in punctuation sets (spec 2). */
 export const PUNCTUATION_SET_NAMES = ['en', 'en+zh', 'clause', 'unicode'] as const
+/** Name of a built-in punctuation set (spec 2). */
 export type PunctuationSetName = (typeof PUNCTUATION_SET_NAMES)[number]
 
 /** A set by name, or the characters of one's own: a string, or a list of single characters. Plain JSON. */

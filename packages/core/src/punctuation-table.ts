@@ -2,6 +2,7 @@ import { InvalidConfigError } from './errors/invalid-config-error.js'
 import { type PunctuationSet, punctuationTest } from './punctuation-sets.js'
 import { decodeVocabulary } from './vocabulary-decoder.js'
 
+/** Which characters count, and for which token ids (spec 2). */
 export interface PunctuationTableOptions {
   /** Default `en`. */
   readonly set?: PunctuationSet

@@ -6,6 +6,7 @@ import { InvalidConfigError } from './errors/invalid-config-error.js'
 import { type PhsaConfig, phsaConfig } from './phsa-config.js'
 import { RandomStream } from './random-stream.js'
 
+/** One attention of one layer, as a policy sees it: packed q and k, the token weights of its configuration, and its own spec (spec 1). */
 export interface PolicyInput {
   /** [Tq, Hq, D] */
   readonly q: Tensor
@@ -28,7 +29,9 @@ export interface SelectionPolicy {
   select(backend: AttentionBackend, input: PolicyInput): Tensor
 }
 
+/** Names of all policies, as in `--policy NAME` (spec 8). */
 export const POLICY_NAMES = ['phsa', 'dense', 'mean-pool', 'punctuation-only', 'infllm-v2', 'random', 'oracle'] as const
+/** Name of a policy (spec 8). */
 export type PolicyName = (typeof POLICY_NAMES)[number]
 
 const unchanged = {
@@ -63,12 +66,21 @@ export const punctuationOnlyPolicy: SelectionPolicy = {
   select: selectByRepresentatives,
 }
 
-/** InfLLM v2: overlapping kernels of 32 keys at stride 16; for blocks of 16, 32 or 64. */
+/** InfLLM v2: overlapping kernels of 32 keys at stride 16 (spec 8). @throws InvalidConfigError for blocks other than 16, 32 or 64 */
 export const infllmV2Policy: SelectionPolicy = {
   name: 'infllm-v2',
-  configure: (config) => phsaConfig({ lambda: 1, representatives: config.blockSize / 16, score: 'overlap' }, config),
-  spec: (spec) => ({ ...spec, representatives: spec.blockSize / 16, score: 'overlap' }),
+  configure: (config) => phsaConfig({ lambda: 1, representatives: kernelsPerBlock(config.blockSize), score: 'overlap' }, config),
+  spec: (spec) => ({ ...spec, representatives: kernelsPerBlock(spec.blockSize), score: 'overlap' }),
   select: selectByRepresentatives,
+}
+
+/** Kernels that start in one block, at stride 16. */
+function kernelsPerBlock(blockSize: number): number {
+  if ([16, 32, 64].includes(blockSize)) return blockSize / 16
+  throw new InvalidConfigError(
+    'blockSize',
+    `blockSize is ${blockSize}; infllm-v2 takes blocks of 16, 32 or 64. Set blockSize to one of them, or choose another policy.`,
+  )
 }
 
 /** Every earlier key. */
@@ -79,21 +91,23 @@ export const densePolicy: SelectionPolicy = {
   select: (backend, { spec, layout }) => backend.memory.alloc([spec.kvHeads, layout.queryTokens, 0], 'i32'),
 }
 
-/** Blocks drawn at random; the same seed gives the same blocks on every backend. */
+/**
+ * Blocks drawn at random (spec 8). One stream lives as long as the policy, so every call (each layer, each step) draws anew. The seed and the
+ * order of calls decide the blocks, on every backend the same: to repeat a run, make a new policy of the same seed.
+ */
 export function randomPolicy(seed = 0): SelectionPolicy {
+  const random = new RandomStream(seed)
   return {
     name: 'random',
     ...unchanged,
-    select: (backend, { spec, layout }) => {
-      const random = new RandomStream(seed)
-      return selectByScores(backend, { layout, spec }, ({ shape: [rows] }) => {
+    select: (backend, { spec, layout }) =>
+      selectByScores(backend, { layout, spec }, ({ shape: [rows] }) => {
         const shape = [spec.kvHeads, rows, layout.maxBlocks]
         return backend.memory.upload(
           Float32Array.from({ length: elementCount(shape) }, () => random.uniform()),
           shape,
         )
-      })
-    },
+      }),
   }
 }
 
@@ -105,7 +119,7 @@ export const oraclePolicy: SelectionPolicy = {
     selectByScores(backend, { layout, spec }, (rows) => backend.attention.blockMass({ q, k, rows, layout, spec })),
 }
 
-/** A policy by name, for flags and configuration files. */
+/** A policy by name, for flags and configuration files; `random` is a new one of seed 0 each time. @throws InvalidConfigError for another name */
 export function selectionPolicy(name: string): SelectionPolicy {
   const policies = [phsaPolicy, densePolicy, meanPoolPolicy, punctuationOnlyPolicy, infllmV2Policy, randomPolicy(), oraclePolicy]
   const found = policies.find((policy) => policy.name === name)

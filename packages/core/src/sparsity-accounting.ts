@@ -1,5 +1,7 @@
+import { candidateBlocks } from './candidate-blocks.js'
 import { type AttentionSpec, isDense } from './contract/attention-spec.js'
 import { bytesPerElement } from './contract/tensor.js'
+import { derivedDType } from './derived-dtype.js'
 
 /** The parameters that decide how many tokens a query sees. */
 export type VisibilitySpec = Pick<AttentionSpec, 'blockSize' | 'initTokens' | 'localTokens' | 'topK'>
@@ -22,30 +24,37 @@ export interface AttentionCounts {
   readonly visible: number
   /** Query-key pairs of attention that lie in selected blocks. */
   readonly selected: number
-  /** Query-representative pairs of scoring. */
+  /** Query-representative pairs of scoring; for `overlap` query-kernel pairs. */
   readonly scored: number
+  /** Rows of representatives, of one KV head; 0 where nothing is ever selected. */
+  readonly representatives: number
   /** Query-key pairs of dense causal attention. */
   readonly causal: number
 }
 
 /**
  * Exact sums over the positions of sequences of these lengths, every token a query (spec 4, 5): early queries see less than A, the
- * block of the query itself counts up to the query, and only complete blocks are scored.
+ * block of the query itself counts up to the query, and only complete blocks (for `overlap`: kernels wholly past) are scored, by
+ * queries that have a candidate.
  */
 export function exactCounts(spec: AttentionSpec, lengths: readonly number[]): AttentionCounts {
-  const counts = { queries: 0, visible: 0, selected: 0, scored: 0, causal: 0 }
+  const counts = { queries: 0, visible: 0, selected: 0, scored: 0, representatives: 0, causal: 0 }
   for (const length of lengths) {
     counts.queries += length
     counts.causal += (length * (length + 1)) / 2
+    counts.representatives += representativeRows(spec, length)
     if (isDense(spec)) counts.visible += (length * (length + 1)) / 2
     else for (let position = 0; position < length; position++) addPosition(counts, spec, position)
   }
   return counts
 }
 
-/** The round numbers to plan with, L A keys and L L / 2m representatives: a little above the exact sums for L much larger than A. Ignores denseBelow. */
+/**
+ * The round numbers to plan with, L A keys and L L / 2m scores, as if every query scored: a little above the exact sums for L much larger
+ * than A. Ignores denseBelow.
+ */
 export function ceilingCounts(spec: AttentionSpec, lengths: readonly number[]): AttentionCounts {
-  const counts = { queries: 0, visible: 0, selected: 0, scored: 0, causal: 0 }
+  const counts = { queries: 0, visible: 0, selected: 0, scored: 0, representatives: 0, causal: 0 }
   for (const length of lengths) {
     const half = (length * length) / 2
     counts.queries += length
@@ -53,13 +62,18 @@ export function ceilingCounts(spec: AttentionSpec, lengths: readonly number[]): 
     counts.visible += Math.min(half, length * activatedTokens(spec))
     counts.selected += length * spec.topK * spec.blockSize
     counts.scored += spec.topK === 0 ? 0 : (half * spec.representatives) / spec.blockSize
+    counts.representatives += representativeRows(spec, length)
   }
   return counts
 }
 
-/** FLOPs and bytes of one layer's attention forward. A multiply-add is two FLOPs; exponentials and comparisons are not counted. */
+/**
+ * FLOPs and bytes of one layer's attention forward. A multiply-add is two FLOPs; exponentials and comparisons are not counted. Bytes are the
+ * least that pooling, scoring and attention move as three kernels: each reads its inputs once and writes its results once. Token weights
+ * (at most 8 bytes a token) are left out.
+ */
 export interface AttentionCost {
-  /** One pass of scores against representatives: 2 D a pair and head. */
+  /** One pass of scores against representatives, or against the kernels of `overlap`: 2 D a pair and head. */
   readonly scoreFlops: number
   /** Scores and weighted values of the visible keys: 4 D a pair and head. */
   readonly attentionFlops: number
@@ -69,9 +83,13 @@ export interface AttentionCost {
   readonly denseFlops: number
   /** totalFlops / denseFlops. */
   readonly share: number
-  /** q, k, v and out, each moved once. */
+  /** Pooling reads k and writes the representatives; scoring reads q and them and writes `selected`, which attention reads. */
+  readonly scoreBytes: number
+  /** Attention reads q, k and v and writes out and lse: what dense attention moves as well. */
   readonly tensorBytes: number
-  /** k and v of the selected blocks where each query of a group gathers its own: what caches must carry. */
+  /** scoreBytes + tensorBytes. */
+  readonly totalBytes: number
+  /** k and v of the selected blocks where each query of a group gathers its own: what caches must carry. Not in totalBytes. */
   readonly gatheredBytes: number
 }
 
@@ -81,39 +99,56 @@ export function scorePasses(spec: Pick<AttentionSpec, 'score'>): 1 | 2 {
 }
 
 /**
- * Cost of one layer's attention forward (spec 1: it grows with L A for attention and L L / m for scoring). Pooling is left out: 2 L Hkv D.
+ * Cost of one layer's attention forward (spec 1: it grows with L A for attention and L L / m for scoring). The FLOPs of pooling are left out: 2 L Hkv D.
  * @param counts from `exactCounts` or `ceilingCounts`
  * @param passes times that scores are computed; 1 for a kernel that keeps them
  */
 export function attentionCost(spec: AttentionSpec, counts: AttentionCounts, passes: number = scorePasses(spec)): AttentionCost {
-  const { heads, kvHeads, headDim, dtype } = spec
+  const { heads, kvHeads, headDim, dtype, topK } = spec
   const scoreFlops = 2 * headDim * heads * counts.scored
   const attentionFlops = 4 * headDim * heads * counts.visible
   const totalFlops = passes * scoreFlops + attentionFlops
   const denseFlops = 4 * headDim * heads * counts.causal
-  const keyBytes = 2 * kvHeads * headDim * bytesPerElement[dtype]
+  const elementBytes = bytesPerElement[dtype]
+  const derivedBytes = bytesPerElement[derivedDType(dtype)]
+  const queryBytes = counts.queries * heads * headDim * elementBytes
+  const keyBytes = counts.queries * kvHeads * headDim * elementBytes
+  const representativeBytes = counts.representatives * kvHeads * headDim * derivedBytes
+  const selectedBytes = counts.queries * kvHeads * topK * bytesPerElement.i32
+  const scoreBytes = counts.representatives === 0 ? 0 : keyBytes + queryBytes + 2 * representativeBytes + 2 * selectedBytes
+  const tensorBytes = 2 * queryBytes + 2 * keyBytes + counts.queries * heads * derivedBytes
   return {
     scoreFlops,
     attentionFlops,
     totalFlops,
     denseFlops,
     share: denseFlops === 0 ? 1 : totalFlops / denseFlops,
-    tensorBytes: counts.queries * (2 * heads * headDim * bytesPerElement[dtype] + keyBytes),
-    gatheredBytes: counts.selected * keyBytes,
+    scoreBytes,
+    tensorBytes,
+    totalBytes: scoreBytes + tensorBytes,
+    gatheredBytes: counts.selected * 2 * kvHeads * headDim * elementBytes,
   }
 }
 
 function addPosition(counts: { visible: number; selected: number; scored: number }, spec: AttentionSpec, position: number): void {
-  const { blockSize, initTokens, localTokens, topK, representatives, denseBelow } = spec
-  if (position < denseBelow) {
-    counts.visible += position + 1
-    return
-  }
-  const windowStart = Math.max(0, (Math.floor(position / blockSize) + 1) * blockSize - localTokens)
-  const outside = Math.max(0, windowStart - initTokens)
+  const { blockSize, topK } = spec
+  const { start, end } = candidateBlocks(spec, position)
+  const outside = (end - start) * blockSize
   const selected = Math.min(topK * blockSize, outside)
   counts.selected += selected
   counts.visible += position + 1 - outside + selected
   // Nothing is scored where there is nothing to choose.
-  if (topK > 0) counts.scored += Math.floor((position + 1) / blockSize) * representatives
+  if (selected > 0) counts.scored += scoredRows(spec, position)
+}
+
+/** What one query is scored against: the sub-blocks of its complete blocks, or the kernels wholly past it (`ScoreKind`). */
+function scoredRows({ blockSize, representatives, score }: AttentionSpec, position: number): number {
+  if (score !== 'overlap') return Math.floor((position + 1) / blockSize) * representatives
+  // A kernel is two sub-blocks long and starts at each of them.
+  return Math.max(0, Math.floor((position + 1) / (blockSize / representatives)) - 1)
+}
+
+/** Rows that pooling writes for a sequence, the partial last block's included (spec 3). */
+function representativeRows(spec: AttentionSpec, length: number): number {
+  return spec.topK === 0 || isDense(spec) ? 0 : Math.ceil(length / spec.blockSize) * spec.representatives
 }

@@ -4,10 +4,11 @@ import type { AttentionSpec } from './contract/attention-spec.js'
 
 /** Scores or masses of blocks for sampled queries, on the host. */
 export interface BlockScores {
-  /** [Hkv, n, maxBlocks]: a value for each block of the query's sequence. */
+  /** `[Hkv, n, maxBlocks]`: a value for each block of the query's sequence. */
   readonly values: ArrayLike<number>
+  /** Most blocks of a sequence, as in `Layout`. */
   readonly maxBlocks: number
-  /** [n]: position of each query in its sequence; -1 for none. */
+  /** `[n]`: position of each query in its sequence; -1 for none. */
   readonly positions: ArrayLike<number>
 }
 

@@ -43,6 +43,7 @@ export function writeLayout(memory: Memory, layout: Layout, packed: PackedLayout
   memory.write(layout.blockStarts, extend(packed.blockStarts, layout.sequences + 1))
 }
 
+/** Frees the three tensors of an uploaded layout. */
 export function disposeLayout(layout: Layout): void {
   layout.queryStarts.dispose()
   layout.keyStarts.dispose()

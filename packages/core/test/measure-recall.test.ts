@@ -1,5 +1,5 @@
 import { describe, expect, test } from 'vitest'
-import { attentionSpec, measureRecall, PackedLayout, phsaConfig, ShapeError, uploadLayout } from '../src/index.js'
+import { attentionSpec, denseSpec, measureRecall, PackedLayout, phsaConfig, ShapeError, uploadLayout } from '../src/index.js'
 import { elements, hostBackend } from './host-backend.js'
 
 // A = 24. Two sequences: 48 keys with their last 16 as queries (positions 32 to 47), 30 keys that all are (0 to 29).
@@ -32,11 +32,10 @@ function recallInput({ memory }: ReturnType<typeof massBackend>, rows: number[])
   return {
     q: memory.alloc([46, 2, 4], 'f32'),
     k: memory.alloc([78, 2, 4], 'f32'),
-    selected: memory.upload(selected, [2, 46, 1]),
     packed,
     layout: uploadLayout(memory, packed),
     rows: Int32Array.from(rows),
-    spec,
+    chosen: { selected: memory.upload(selected, [2, 46, 1]), spec },
   }
 }
 
@@ -47,7 +46,7 @@ describe('measureRecall', () => {
     // Row 3 stands at position 35; row 20 is position 4 of the second sequence, before A.
     const input = recallInput(backend, [3, 20])
     const before = backend.memory.usage().tensors
-    const measured = await measureRecall(backend, input)
+    const [measured] = await measureRecall(backend, input, [input.chosen])
     // Block 4 is local at position 35: head 0 sees 0.5 + 0.25, head 1 sees 0.25 + 0.25.
     expect(measured).toEqual({ recall: 0.625, loss: 0.375, queries: 1, selectionRecall: 0.5 })
     expect(asked).toEqual([[3, -1]])
@@ -56,7 +55,8 @@ describe('measureRecall', () => {
 
   test('counts from another position where one is given', async () => {
     const backend = massBackend()
-    const { queries } = await measureRecall(backend, { ...recallInput(backend, [3, 20, 45]), past: 4 })
+    const input = recallInput(backend, [3, 20, 45])
+    const [{ queries }] = await measureRecall(backend, { ...input, past: 4 }, [input.chosen])
     expect(queries).toBe(3)
   })
 
@@ -64,20 +64,42 @@ describe('measureRecall', () => {
     const backend = massBackend()
     const input = recallInput(backend, [3])
     const selected = backend.memory.alloc([2, 46, 0], 'i32')
-    const measured = await measureRecall(backend, { ...input, selected, spec: { ...spec, topK: 0 } })
+    const [measured] = await measureRecall(backend, input, [{ selected, spec: { ...spec, topK: 0 } }])
     expect(measured).toEqual({ recall: 0.25, loss: 0.75, queries: 1 })
+  })
+
+  test('several selections share the masses and count the same positions; dense has nothing to choose', async () => {
+    const asked: number[][] = []
+    const backend = massBackend(asked)
+    const input = recallInput(backend, [3])
+    const nothing = backend.memory.alloc([2, 46, 0], 'i32')
+    const measured = await measureRecall(backend, input, [
+      { spec: { ...spec, topK: 0 } },
+      input.chosen,
+      { spec },
+      { selected: nothing, spec: denseSpec(spec) },
+    ])
+    // Without a selection it is the oracle's: block 1 of both heads.
+    expect(measured).toEqual([
+      { recall: 0.25, loss: 0.75, queries: 1 },
+      { recall: 0.625, loss: 0.375, queries: 1, selectionRecall: 0.5 },
+      { recall: 0.75, loss: 0.25, queries: 1, selectionRecall: 1 },
+      { recall: 1, loss: 0, queries: 1 },
+    ])
+    expect(asked).toEqual([[3]])
   })
 
   test('frees what it made when it fails', async () => {
     const backend = massBackend()
     const input = recallInput(backend, [20])
     const before = backend.memory.usage().tensors
-    await expect(measureRecall(backend, input)).rejects.toThrow('no measured query stands at position 24 or later')
+    await expect(measureRecall(backend, input, [input.chosen])).rejects.toThrow('no measured query stands at position 24 or later')
     expect(backend.memory.usage().tensors).toBe(before)
   })
 
   test.each([46, -1])('row %d is outside the layout', async (row) => {
     const backend = massBackend()
-    await expect(measureRecall(backend, recallInput(backend, [row]))).rejects.toBeInstanceOf(ShapeError)
+    const input = recallInput(backend, [row])
+    await expect(measureRecall(backend, input, [input.chosen])).rejects.toBeInstanceOf(ShapeError)
   })
 })

@@ -44,7 +44,7 @@ async function recallOf(name: string) {
   const spec = policy.spec(input.spec)
   const selected = policy.select(backend, { ...input, spec })
   const rows = sampleDistillationRows(packed, 40, new RandomStream(2))
-  const measured = await measureRecall(backend, { ...input, spec, selected, packed, rows, past: 64 })
+  const [measured] = await measureRecall(backend, { ...input, packed, rows, past: 64 }, [{ selected, spec }])
   backend.dispose()
   return measured
 }

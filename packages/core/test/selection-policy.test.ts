@@ -64,8 +64,13 @@ describe('configurations', () => {
     expect(infllmV2Policy.spec({ ...spec, blockSize })).toMatchObject({ representatives: blockSize / 16, score: 'overlap' })
   })
 
-  test('infllm-v2 refuses blocks of 8', () => {
-    expect(() => infllmV2Policy.configure(phsaConfig({ blockSize: 8 }))).toThrow(InvalidConfigError)
+  test.each([8, 24, 128])('infllm-v2 refuses blocks of %d and says which it takes', (blockSize) => {
+    const config = phsaConfig({ blockSize, initTokens: 0, localTokens: blockSize })
+    for (const refused of [() => infllmV2Policy.configure(config), () => infllmV2Policy.spec({ ...spec, blockSize })]) {
+      const error = errorOf(refused)
+      expect(error).toBeInstanceOf(InvalidConfigError)
+      expect(error.message).toContain(`blockSize is ${blockSize}; infllm-v2 takes blocks of 16, 32 or 64.`)
+    }
   })
 
   test('dense needs no change of configuration, only of the spec', () => {
@@ -108,19 +113,23 @@ describe('select', () => {
     for (const { kernel, input } of backend.calls) if (kernel === 'selectTop') expect(input.selected).toBe(selected)
   })
 
-  test('random scores depend on the seed alone', () => {
+  test('random draws anew at each call, the same from the same seed', () => {
     const scores = (seed: number) => {
-      const seen: number[] = []
+      const calls: number[][] = []
       const backend = hostBackend({
         selectTop: (memory, { scores }) => {
-          seen.push(...elements(memory, scores))
+          calls.push(elements(memory, scores))
         },
       })
-      randomPolicy(seed).select(backend, inputs(backend))
-      return seen
+      const policy = randomPolicy(seed)
+      policy.select(backend, inputs(backend))
+      policy.select(backend, inputs(backend))
+      return calls
     }
-    expect(scores(1)).toHaveLength(2 * 48 * 3)
-    expect(scores(1)).toEqual(scores(1))
+    const [first, second] = scores(1)
+    expect(first).toHaveLength(2 * 48 * 3)
+    expect(second).not.toEqual(first)
+    expect(scores(1)).toEqual([first, second])
     expect(scores(1)).not.toEqual(scores(2))
   })
 

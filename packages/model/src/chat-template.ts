@@ -4,11 +4,13 @@ import { InvalidInputError } from './invalid-input-error.js'
 import { isRecord } from './is-record.js'
 import type { TextTokenizer } from './text-tokenizer.js'
 
+/** One message of a conversation, as chat templates read it. */
 export interface ChatMessage {
   readonly role: string
   readonly content: string
 }
 
+/** What the template is given besides the messages. */
 export interface ChatTemplateOptions {
   /** Whether to open the assistant's answer at the end; default true. */
   readonly addGenerationPrompt?: boolean

@@ -60,6 +60,7 @@ export interface AttentionProjections {
   readonly v: Tensor
 }
 
+/** The part of a layer's context that its projections read. */
 export type ProjectionContext = Pick<LayerContext, 'backend' | 'parameters' | 'epsilon' | 'positions' | 'rope' | 'spec'>
 
 /** input [T, E] to q [T, Hq, D], k and v [T, Hkv, D]. Keys are the ones that a cache holds: after norm and rotation (spec 1). */
@@ -89,13 +90,18 @@ export function finishLayer(
   return { middle, gate, up, output }
 }
 
-/** One layer on packed sequences. */
-export function layerForward(context: LayerContext, input: Tensor): LayerActivations {
+/**
+ * One layer on packed sequences.
+ * @param chosen i32 [Hkv, T, topK]: the selection of an earlier run on the same input, taken instead of choosing again
+ */
+export function layerForward(context: LayerContext, input: Tensor, chosen?: Tensor): LayerActivations {
   const { backend, layout, weights, spec, policy } = context
   return backend.memory.scope(() => {
     const projections = projectAttention(context, input)
     const { q, k, v } = projections
-    const attended = phsaAttention(backend, { q, k, v, weights, layout, spec }, policy)
+    const attended = chosen
+      ? { ...backend.attention.attend({ q, k, v, selected: chosen, layout, spec: policy.spec(spec) }), selected: chosen }
+      : phsaAttention(backend, { q, k, v, weights, layout, spec }, policy)
     return { input, ...projections, ...attended, ...finishLayer(context, input, attended.out) }
   })
 }

@@ -25,6 +25,7 @@ import { EMBEDDING, FINAL_NORM, layerRoles, OUTPUT_HEAD, parameterShapes } from 
 import { uploadRopeTable } from './rope-tables.js'
 import { requireIds, requireTokens, type TokenBatch, type TrainingBatch } from './token-batch.js'
 
+/** What a model runs on and how; the parameters come separately. */
 export interface DecoderModelOptions {
   readonly config: DecoderConfig
   readonly backend: ModelBackend
@@ -32,7 +33,7 @@ export interface DecoderModelOptions {
   readonly phsa?: PhsaConfig
   /** Element type of parameters and activations; default f32. */
   readonly dtype?: DType
-  /** Keep only each layer's input and compute the rest again in the backward pass: a third more work, a small part of the memory. */
+  /** Keep only each layer's input and selection and compute the rest again in the backward pass: a third more work, a small part of the memory. */
   readonly recompute?: boolean
 }
 
@@ -40,10 +41,11 @@ export interface DecoderModelOptions {
 export interface DistillationChoice {
   /** Weight in the objective. */
   readonly coefficient: number
-  /** [n]: rows of the batch that are sampled; see `sampleDistillationRows`. */
+  /** `[n]`: rows of the batch that are sampled; see `sampleDistillationRows`. */
   readonly rows: Int32Array
 }
 
+/** Losses of one training step, on the device. */
 export interface TrainingLosses extends CrossEntropyOutput {
   /** f32 [1]: mean over the layers that select, without the coefficient; undefined without distillation or where every layer is dense. */
   readonly distillationLoss: Tensor | undefined
@@ -182,14 +184,24 @@ export class DecoderModel {
       const plan = planLayers(attention, this.config, this.dtype)
       const tensors = this.#upload(batch, plan)
       const targets = this.#uploadTargets(batch)
-      const kept: { input: Tensor; activations: LayerActivations | undefined }[] = []
+      const kept: { input: Tensor; selected: Tensor; activations: LayerActivations | undefined }[] = []
       let x = ops.embedding(this.#parameter(EMBEDDING), tensors.ids)
       for (let layer = 0; layer < this.config.layers; layer++) {
         const context = this.#context(layer, plan, tensors)
         const input = x
-        const activations = this.recompute ? undefined : layerForward(context, input)
-        kept.push({ input, activations })
-        x = activations ? activations.output : memory.scope(() => layerForward(context, input).output)
+        if (this.recompute) {
+          // The selection is small, and choosing again costs time and, where blocks are drawn at random, gives others.
+          const { selected, output } = memory.scope(() => {
+            const { selected, output } = layerForward(context, input)
+            return { selected, output }
+          })
+          kept.push({ input, selected, activations: undefined })
+          x = output
+        } else {
+          const activations = layerForward(context, input)
+          kept.push({ input, selected: activations.selected, activations })
+          x = activations.output
+        }
       }
 
       const headName = this.config.tieWordEmbeddings ? EMBEDDING : OUTPUT_HEAD
@@ -204,15 +216,15 @@ export class DecoderModel {
       const distilled: Tensor[] = []
       for (let layer = this.config.layers - 1; layer >= 0; layer--) {
         const context = this.#context(layer, plan, tensors)
-        const { input, activations } = kept[layer]
+        const { input, selected, activations } = kept[layer]
         const dOutput = dx
         const result = memory.scope(() => {
-          const saved = activations ?? layerForward(context, input)
+          const saved = activations ?? layerForward(context, input, selected)
           const sampledHere = plan.sparseLayers.includes(layer) ? sampled : undefined
           return layerBackward(context, dOutput, saved, layerRoles(gradients, layer), sampledHere)
         })
         // Freed as the pass walks down: the gradients need the room that the activations leave.
-        for (const tensor of [input, dOutput, ...Object.values(activations ?? {})]) tensor.dispose()
+        for (const tensor of [input, selected, dOutput, ...Object.values(activations ?? {})]) tensor.dispose()
         dx = result.dInput
         if (result.distillationLoss) distilled.push(result.distillationLoss)
       }

@@ -8,6 +8,7 @@ import { defaultPageTokens, PagedDecoder } from './paged-decoder.js'
 import { type SequenceChunk, uploadChunk } from './sequence-chunk.js'
 import { requireIds } from './token-batch.js'
 
+/** How much to generate, from what attention, and when to stop. */
 export interface GenerateOptions {
   /** Most tokens to make; 0 makes none. */
   readonly maxNewTokens: number

@@ -9,6 +9,7 @@ export interface Greedy {
   readonly control: Tensor
 }
 
+/** Uploads what the greedy choice from row `row` of the hidden states [Tq, E] reads at each step. */
 export function uploadGreedy(memory: Memory, row: number): Greedy {
   return { row: memory.upload(Int32Array.of(row), [1]), control: memory.upload(Float32Array.of(0, 0, 1, 0, 0), [1, 5]) }
 }

@@ -21,6 +21,7 @@ import { readJsonFile } from './text-file.js'
 import { TextTokenizer } from './text-tokenizer.js'
 import { openWeights, type WeightFiles } from './weight-files.js'
 
+/** Where a loaded model runs, and what replaces the settings of its folder. */
 export interface LoadModelOptions {
   readonly backend: ModelBackend
   /** Settings that replace those under `phsa` in config.json; without either, the paper's parameters for the model's longest sequence. */
@@ -33,6 +34,7 @@ export interface LoadModelOptions {
   readonly punctuationSet?: PunctuationSet
 }
 
+/** A model with what its folder says about text. */
 export interface LoadedModel {
   readonly model: DecoderModel
   /** Undefined where the folder has no tokenizer.json. */

@@ -4,6 +4,7 @@ import { finishLayer, projectAttention } from './decoder-layer.js'
 import type { DecoderModel } from './decoder-model.js'
 import { EMBEDDING, FINAL_NORM, layerRoles } from './parameter-shapes.js'
 
+/** Attention of a paged decoder and the size of its caches (spec 6). */
 export interface PagedDecoderOptions {
   readonly attention: AttentionChoice
   /** Pages of each layer's cache, shared by all sequences. */

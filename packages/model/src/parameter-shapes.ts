@@ -1,7 +1,10 @@
 import type { DecoderConfig } from './decoder-config.js'
 
+/** Hugging Face name of the token embedding, [V, E]. */
 export const EMBEDDING = 'model.embed_tokens.weight'
+/** Hugging Face name of the norm before the output head, [E]. */
 export const FINAL_NORM = 'model.norm.weight'
+/** Hugging Face name of the output head, [V, E]; a model with a tied head has none. */
 export const OUTPUT_HEAD = 'lm_head.weight'
 
 /** Hugging Face names of one layer's parameters. */

@@ -2,6 +2,7 @@ import { InvalidFileError, type SafetensorsTensor, serializeSafetensorsParts } f
 import { decoderConfigJson } from './decoder-config-json.js'
 import type { DecoderModel } from './decoder-model.js'
 
+/** What a saved folder holds besides the configuration, and the type of its weights. */
 export interface SaveModelOptions {
   /** A folder whose tokenizer files are copied. */
   readonly tokenizerFrom?: string

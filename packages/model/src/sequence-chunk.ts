@@ -45,6 +45,7 @@ export function writeChunk(memory: Memory, step: PagedStep, { ids, punctuation, 
   memory.write(step.batch.keyLengths, Int32Array.of(start + ids.length))
 }
 
+/** Frees the tensors of an uploaded chunk. */
 export function disposeChunk({ ids, positions, marks, batch }: PagedStep): void {
   const { queryStarts, keyLengths, pageTable, topK, denseBelow } = batch
   for (const tensor of [ids, positions, marks, queryStarts, keyLengths, pageTable, topK, denseBelow]) tensor.dispose()

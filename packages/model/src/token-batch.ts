@@ -11,10 +11,11 @@ export interface TokenBatch {
   readonly punctuation: Uint8Array
 }
 
+/** Packed sequences with the target of each token and its weight in the loss. */
 export interface TrainingBatch extends TokenBatch {
-  /** [T]: the next token within the sequence; anything where the weight is 0. */
+  /** `[T]`: the next token within the sequence; anything where the weight is 0. */
   readonly targets: Int32Array
-  /** [T]: weight of each token in the loss, 0 where there is no target; they sum to 1 for the mean. */
+  /** `[T]`: weight of each token in the loss, 0 where there is no target; they sum to 1 for the mean. */
   readonly weights: Float32Array
 }
 
@@ -62,7 +63,7 @@ export function requireTokens(batch: TokenBatch, vocabSize: number, maxPositions
   if (punctuation.length !== ids.length) {
     throw new InvalidInputError(`punctuation has ${punctuation.length} entries for ${ids.length} tokens; give one byte a token.`)
   }
-  const longest = Math.max(...lengths)
+  const longest = lengths.reduce((most, length) => Math.max(most, length), 0)
   if (longest > maxPositions) {
     throw new InvalidInputError(`a sequence has ${longest} tokens; this model takes at most ${maxPositions} (max_position_embeddings).`)
   }

@@ -27,6 +27,9 @@ export interface ModelFinding {
   readonly ok: boolean
 }
 
+/** What the other implementation computed, and what to call its file in errors. */
+type ExpectedResults = SafetensorsFile & { readonly label: string }
+
 /** Bound of spec 11 for models in f32. */
 const MODEL_BOUND = 1e-4
 const FILE = 'reference.safetensors'
@@ -43,7 +46,8 @@ export async function verifyModelFixture(source: string | ModelFiles, backend: M
   try {
     const size = await files.size(FILE)
     if (size === undefined) throw new InvalidFileError(`${files.label}: there is no ${FILE} to compare with; give a fixture folder.`)
-    const expected = parseSafetensors(await files.read(FILE, 0, size), `${files.label}/${FILE}`)
+    const label = `${files.label}/${FILE}`
+    const expected = { ...parseSafetensors(await files.read(FILE, 0, size), label), label }
     const { model } = await loadModel(files, { backend })
     try {
       const length = expected.entries.get('input_ids')?.shape[1] ?? 0
@@ -74,12 +78,12 @@ function fullBudget(length: number): AttentionChoice {
 
 async function compareStep(
   model: DecoderModel,
-  expected: SafetensorsFile,
+  expected: ExpectedResults,
   path: string,
   attention: AttentionChoice,
 ): Promise<ModelFinding[]> {
   const { memory } = model.backend
-  const batch = nextTokenBatch(rowsOf(expected, 'input_ids'))
+  const batch = nextTokenBatch(idRows(expected, 'input_ids', model.config.vocabSize))
   const gradients = model.allocGradients()
   const made: Tensor[] = [...gradients.values()]
   try {
@@ -101,11 +105,11 @@ async function compareStep(
 
 async function compareGeneration(
   model: DecoderModel,
-  expected: SafetensorsFile,
+  expected: ExpectedResults,
   path: string,
   attention: AttentionChoice,
 ): Promise<ModelFinding> {
-  const [wanted] = rowsOf(expected, 'generated')
+  const [wanted] = idRows(expected, 'generated', model.config.vocabSize)
   const promptLength = Math.floor(wanted.length / 2)
   const made: number[] = []
   // The chunks are no multiple of the block size on purpose.
@@ -115,9 +119,21 @@ async function compareGeneration(
   return { name: `${path}: generated`, error: differing, bound: 0, ok: differing === 0 }
 }
 
-function rowsOf(file: SafetensorsFile, name: string): Int32Array[] {
+/** Rows of a tensor of token ids [B, L], checked here so that a damaged file is named. */
+function idRows(file: ExpectedResults, name: string, vocabSize: number): Int32Array[] {
   const ids = file.read(name)
-  const [rows, length] = file.entries.get(name)!.shape
+  const { shape } = file.entries.get(name)!
+  const [rows, length] = shape
+  if (shape.length !== 2 || rows < 1 || length < 2) {
+    throw new InvalidFileError(`${file.label}: ${name} is [${shape.join(', ')}]; at least one row of two ids or more is needed.`)
+  }
+  const wrong = ids.findIndex((id) => !(Number.isInteger(id) && id >= 0 && id < vocabSize))
+  if (wrong >= 0) {
+    const place = `${name}[${Math.floor(wrong / length)}, ${wrong % length}]`
+    throw new InvalidFileError(
+      `${file.label}: ${place} is ${ids[wrong]}; ids of this model are 0 to ${vocabSize - 1}. Write the fixture again: the file is damaged or belongs to another model.`,
+    )
+  }
   return Array.from({ length: rows }, (_, row) => Int32Array.from(ids.subarray(row * length, (row + 1) * length)))
 }
 

@@ -67,6 +67,27 @@ test('other greedy ids are counted', async () => {
   backend.dispose()
 })
 
+test.each(['input_ids', 'generated'])('an id out of range in %s is reported with its file', async (name) => {
+  const backend = await testedBackends[0].create()
+  const files = await folderFiles(fixture)
+  const damaged: ModelFiles = {
+    ...files,
+    async read(file, begin, end) {
+      const bytes = await files.read(file, begin, end)
+      const entry = file === 'reference.safetensors' && parseSafetensors(bytes).entries.get(name)
+      if (entry) new DataView(bytes.buffer, bytes.byteOffset).setInt32(entry.begin + 4, 1_000_000, true)
+      return bytes
+    },
+  }
+  const before = backend.memory.usage()
+  await expect(verifyModelFixture(damaged, backend)).rejects.toThrow(
+    new RegExp(`qwen3-tiny/reference.safetensors: ${name}\\[0, 1\\] is 1000000`),
+  )
+  expect(backend.memory.usage()).toEqual(before)
+  await files.close()
+  backend.dispose()
+})
+
 test('a folder without reference results is no fixture', async () => {
   const backend = await testedBackends[0].create()
   const folder = fileURLToPath(new URL('.', import.meta.url))

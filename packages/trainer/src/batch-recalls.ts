@@ -4,6 +4,7 @@ import {
   type LayerWeights,
   PackedLayout,
   RandomStream,
+  type RecallMeasurement,
   type SelectionPolicy,
   type TokenWeights,
   uploadTokenWeights,
@@ -11,6 +12,7 @@ import {
 import type { DecoderModel, TrainingBatch } from '@phsa/model'
 import { layerRecalls, type PolicyVariant } from './layer-recall.js'
 
+/** One batch, the variants to measure on it, and how queries are sampled. */
 export interface BatchRecallInput {
   readonly model: DecoderModel
   readonly batch: TrainingBatch
@@ -22,19 +24,20 @@ export interface BatchRecallInput {
   readonly seed: number
 }
 
-/**
- * Recall of each variant on one batch: mean over the sampled rows and the layers, on the q and k of one dense forward.
- * @returns recalls of 0 and no queries where the batch has no position to measure
- */
-export async function batchRecalls(input: BatchRecallInput): Promise<{ recalls: number[]; queries: number }> {
-  const { model, batch, variants } = input
+/** Recalls of one batch: for each layer a measurement of each variant; no layers where the batch has no position to measure. */
+export interface BatchRecalls {
+  readonly layers: readonly (readonly RecallMeasurement[])[]
+  /** Query rows measured. */
+  readonly queries: number
+}
+
+/** Recall of each variant on one batch (spec 9), on the q and k of one dense forward. */
+export async function batchRecalls(input: BatchRecallInput): Promise<BatchRecalls> {
+  const { model, batch, variants, past } = input
   const { backend, config } = model
   const packed = new PackedLayout(batch.lengths, variants[0].phsa.blockSize)
-  const allPositions = packed.positions()
-  const rows = sampleRows(allPositions, input)
-  const recalls = variants.map(() => 0)
-  if (rows.length === 0) return { recalls, queries: 0 }
-  const positions = rows.map((row) => allPositions[row])
+  const rows = sampleRows(packed.positions(), input)
+  if (rows.length === 0) return { layers: [], queries: 0 }
   const layers = backend.memory.scope(() => model.attentionInputs(batch, { policy: densePolicy, phsa: variants[0].phsa }))
   const weights = new Map<SelectionPolicy, LayerWeights>()
   try {
@@ -42,15 +45,12 @@ export async function batchRecalls(input: BatchRecallInput): Promise<{ recalls: 
       if (!weights.has(policy))
         weights.set(policy, uploadTokenWeights(backend.memory, policy.configure(phsa), config, batch.punctuation, packed))
     }
+    const measured: RecallMeasurement[][] = []
     for (const [layer, { q, k, layout }] of layers.entries()) {
-      const found = await layerRecalls(
-        { backend, layer, q, k, layout, heads: config, rows, positions },
-        variants,
-        (policy) => weights.get(policy)!,
-      )
-      for (const [index, recall] of found.entries()) recalls[index] += recall / layers.length
+      const sample = { layer, q, k, packed, layout, heads: config, rows, past }
+      measured.push(await layerRecalls(backend, sample, variants, (policy) => weights.get(policy)!))
     }
-    return { recalls, queries: rows.length }
+    return { layers: measured, queries: rows.length }
   } finally {
     for (const made of weights.values()) made.dispose()
     for (const { q, k, v, selected, layout, weights } of layers) {

@@ -11,6 +11,7 @@ export interface FoundCheckpoint {
   readonly path: string
 }
 
+/** Folder name of the checkpoint after a number of steps: step-00000500. */
 export function checkpointName(step: number): string {
   return `step-${String(step).padStart(8, '0')}`
 }

@@ -11,6 +11,7 @@ import { parseRecord } from './training-record.js'
 const MODEL_FILE = 'model.safetensors'
 const OPTIMIZER_FILE = 'optimizer.safetensors'
 
+/** What a checkpoint is written from. */
 export interface CheckpointContent {
   readonly model: DecoderModel
   readonly optimizer: Optimizer

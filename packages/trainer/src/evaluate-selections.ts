@@ -12,9 +12,10 @@ import {
   sparsity,
 } from '@phsa/core'
 import type { DecoderModel, TrainingBatch } from '@phsa/model'
-import { batchRecalls } from './batch-recalls.js'
+import { type BatchRecalls, batchRecalls } from './batch-recalls.js'
 import type { PolicyVariant } from './layer-recall.js'
 
+/** Which policies to compare, at which budgets, on what text (spec 8, 9). */
 export interface EvaluationOptions {
   readonly model: DecoderModel
   /** Held-out text; see `heldOutBatches`. */
@@ -40,6 +41,8 @@ export interface EvaluationRow {
   readonly topK: number | 'dense'
   /** Attention-mass recall, 0 to 1: mean over sampled queries, heads and layers (spec 9). */
   readonly recall: number
+  /** Share of the oracle's blocks that were chosen at the same budget, 0 to 1: mean over the same, dense layers left out (spec 9); absent for dense. */
+  readonly selectionRecall?: number
   /** Of the tokens predicted past `past`, with this policy in every layer. */
   readonly perplexity: number
   /** A; for dense the longest sequence. */
@@ -48,6 +51,7 @@ export interface EvaluationRow {
   readonly sparsity: number
 }
 
+/** How far an evaluation is: one measurement more is done. */
 export interface EvaluationProgress {
   readonly measure: 'recall' | 'perplexity'
   /** Measurements done, of how many. */
@@ -77,13 +81,10 @@ export async function* evaluateSelections(options: EvaluationOptions): AsyncGene
     signal?.throwIfAborted()
   }
 
-  const sums = variants.map(() => 0)
-  let queries = 0
+  const recalls: BatchRecalls[] = []
   for (const [index, batch] of batches.entries()) {
     await turn()
-    const measured = await batchRecalls({ model, batch, variants, past, rows: options.rows ?? 64, seed: (options.seed ?? 0) + index })
-    for (const [variant, recall] of measured.recalls.entries()) sums[variant] += recall * measured.queries
-    queries += measured.queries
+    recalls.push(await batchRecalls({ model, batch, variants, past, rows: options.rows ?? 64, seed: (options.seed ?? 0) + index }))
     yield { measure: 'recall', done: ++done, total }
   }
 
@@ -94,7 +95,7 @@ export async function* evaluateSelections(options: EvaluationOptions): AsyncGene
       await turn()
       losses.push(...(await lossesPast(model, batch, variant, past)))
       const isLast = batch === scored.at(-1)
-      if (isLast) table.push(tableRow(variant, sums[index] / queries, perplexity(losses), longest))
+      if (isLast) table.push(tableRow(variant, meanRecalls(recalls, index), perplexity(losses), longest))
       yield { measure: 'perplexity', done: ++done, total, ...(isLast ? { row: table.at(-1) } : {}) }
     }
   }
@@ -149,12 +150,34 @@ async function lossesPast(model: DecoderModel, batch: TrainingBatch, attention: 
   }
 }
 
-function tableRow({ policy, phsa }: PolicyVariant, recall: number, value: number, longest: number): EvaluationRow {
-  if (policy.name === 'dense') return { policy: 'dense', topK: 'dense', recall, perplexity: value, activatedTokens: longest, sparsity: 0 }
+/** Means of one variant over batches and layers, each weighing as many queries as it measured. */
+function meanRecalls(batches: readonly BatchRecalls[], variant: number): Pick<EvaluationRow, 'recall' | 'selectionRecall'> {
+  const measured = batches.flatMap(({ layers }) => layers.map((layer) => layer[variant]))
+  const selecting = measured.flatMap(({ selectionRecall, queries }) =>
+    selectionRecall === undefined ? [] : [{ selectionRecall, queries }],
+  )
+  const recall = weightedMean(measured.map(({ recall, queries }) => [recall, queries]))
+  if (selecting.length === 0) return { recall }
+  return { recall, selectionRecall: weightedMean(selecting.map(({ selectionRecall, queries }) => [selectionRecall, queries])) }
+}
+
+function weightedMean(pairs: readonly (readonly [value: number, weight: number])[]): number {
+  const total = pairs.reduce((sum, [, weight]) => sum + weight, 0)
+  return pairs.reduce((sum, [value, weight]) => sum + value * weight, 0) / total
+}
+
+function tableRow(
+  { policy, phsa }: PolicyVariant,
+  recalls: Pick<EvaluationRow, 'recall' | 'selectionRecall'>,
+  value: number,
+  longest: number,
+): EvaluationRow {
+  if (policy.name === 'dense')
+    return { policy: 'dense', topK: 'dense', ...recalls, perplexity: value, activatedTokens: longest, sparsity: 0 }
   return {
     policy: policy.name,
     topK: phsa.topK,
-    recall,
+    ...recalls,
     perplexity: value,
     activatedTokens: activatedTokens(phsa),
     sparsity: sparsity(phsa, longest),

@@ -3,6 +3,7 @@ import type { TrainingBatch } from '@phsa/model'
 import { trainingBatch } from './training-batch.js'
 import type { TrainingData } from './training-data.js'
 
+/** How many windows of text to hold out, and how long each is. */
 export interface HeldOutOptions {
   /** Windows taken, each a batch of its own. */
   readonly windows: number

@@ -1,5 +1,6 @@
 import { InvalidConfigError } from '@phsa/core'
 
+/** The learning rate over a run: linear warm-up to a peak, then decay. */
 export interface LearningRateOptions {
   /** Highest rate, reached when the warm-up ends. */
   readonly peak: number

@@ -11,6 +11,7 @@ export interface DocumentTokenizer {
   readonly eosTokenId?: number
 }
 
+/** How a text is cut into documents of token ids. */
 export interface TokenizeOptions {
   /** Id between documents. Default: that of `<|endoftext|>` where the tokenizer has one, else its `eosTokenId`. */
   readonly separatorId?: number
@@ -18,6 +19,7 @@ export interface TokenizeOptions {
   readonly onProgress?: (progress: TokenizeProgress) => void
 }
 
+/** How much of a text is tokenized so far. */
 export interface TokenizeProgress {
   readonly documents: number
   readonly totalDocuments: number

@@ -11,6 +11,7 @@ import type { DecoderModel } from '@phsa/model'
 import { type LearningRateOptions, requireLearningRate } from './learning-rate.js'
 import type { TrainingData } from './training-data.js'
 
+/** Size of one training step: sequences x tokens. */
 export interface BatchOptions {
   /** Rows a step. */
   readonly sequences: number
@@ -18,6 +19,7 @@ export interface BatchOptions {
   readonly tokens: number
 }
 
+/** AdamW, its clipping, and the learning rate over the run. */
 export interface OptimizerOptions {
   /** Peak of the schedule; default 0.001. */
   readonly learningRate?: number
@@ -39,6 +41,7 @@ export interface OptimizerOptions {
   readonly finalShare?: number
 }
 
+/** Block distillation in the stages that ask for it (spec 10). */
 export interface DistillationOptions {
   /** Weight in the objective (spec 10); 0 for none. Default 1. */
   readonly coefficient?: number
@@ -46,6 +49,7 @@ export interface DistillationOptions {
   readonly rowsPerSequence?: number
 }
 
+/** Where checkpoints are written, how often, and how many are kept. */
 export interface CheckpointOptions {
   /** Gets a folder `step-00000000` for each checkpoint; made where it is missing. */
   readonly folder: string
@@ -62,6 +66,7 @@ export type RunLength =
   | { readonly steps: number; readonly totalTokens?: undefined }
   | { readonly totalTokens: number; readonly steps?: undefined }
 
+/** What a training run needs: model, data, batch and length; everything else has a default. */
 export type TrainerOptions = RunLength & {
   /** Trained in place; its backend does the work. Both belong to the caller. */
   readonly model: DecoderModel

@@ -6,6 +6,7 @@ export interface PackedRow {
   readonly targetWeights?: readonly Float32Array[]
 }
 
+/** How long rows are, and which order they come in. */
 export interface RowOptions {
   /** Tokens a row, exactly. */
   readonly sequenceTokens: number

@@ -31,6 +31,7 @@ export interface TrainingRecord extends RunPosition {
   readonly distillation: TrainerPlan['distillation']
 }
 
+/** The record of a run at a position, as `trainer.json` holds it; plain JSON. */
 export function trainingRecord(
   position: RunPosition,
   { stage, topK }: { stage: number; topK: number | 'dense' },

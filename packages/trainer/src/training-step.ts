@@ -14,6 +14,7 @@ import type { TrainerPlan } from './trainer-options.js'
 import { trainingBatch } from './training-batch.js'
 import type { PackedRow } from './training-data.js'
 
+/** Everything that one training step reads. */
 export interface StepInput {
   readonly model: DecoderModel
   readonly optimizer: Optimizer
@@ -27,6 +28,7 @@ export interface StepInput {
   readonly random: RandomStream
 }
 
+/** The numbers of one training step, on the host. */
 export interface StepResult {
   readonly loss: number
   readonly distillationLoss: number | undefined

@@ -56,6 +56,7 @@ test('the table is sane: dense keeps all mass, the oracle the most, more blocks 
   const [dense, ...sparse] = table
   expect(dense).toMatchObject({ policy: 'dense', topK: 'dense', sparsity: 0 })
   expect(dense.recall).toBeCloseTo(1, 5)
+  expect(dense.selectionRecall).toBeUndefined()
   expect(sparse.map(({ policy, topK }) => `${policy} ${topK}`)).toEqual(
     ['phsa', 'mean-pool', 'infllm-v2', 'random', 'oracle'].flatMap((policy) => [1, 2, 4].map((topK) => `${policy} ${topK}`)),
   )
@@ -64,6 +65,9 @@ test('the table is sane: dense keeps all mass, the oracle the most, more blocks 
     expect(row.recall).toBeGreaterThan(0)
     expect(row.recall).toBeLessThanOrEqual(oracle.recall + 1e-6)
     expect(row.perplexity).toBeGreaterThan(1)
+    if (row.policy === 'oracle') expect(row.selectionRecall).toBe(1)
+    else expect(row.selectionRecall).toBeLessThan(1)
+    expect(row.selectionRecall).toBeGreaterThan(0)
     expect(row.activatedTokens).toBe(32 + 16 * (row.topK as number))
     expect(row.sparsity).toBeGreaterThan(0)
   }
@@ -82,6 +86,7 @@ test('with room for every block, all policies are dense', async () => {
   })
   for (const row of table) {
     expect(row.recall).toBeCloseTo(1, 5)
+    expect(row.selectionRecall).toBeUndefined()
     expect(row.perplexity).toBeCloseTo(table[0].perplexity, 4)
   }
 })

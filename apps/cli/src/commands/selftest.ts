@@ -1,4 +1,4 @@
-import { casePattern, conformanceCases, failureText, runConformance } from '@phsa/core/testing'
+import { casePattern, conformanceCases, countsText, failureText, runConformance } from '@phsa/core/testing'
 import { backends } from '../backends.js'
 import { ExitCode } from '../exit-code.js'
 import { reportJson } from '../report-json.js'
@@ -39,11 +39,11 @@ export async function runSelftest({ backend = 'tfjs', filter, json }: SelftestOp
   if (json) {
     process.stdout.write(reportJson(report))
   } else {
-    const { passed, failed, skipped, verdict, device, reason } = report
+    const { verdict, device, reason } = report
     for (const result of report.cases) if (result.outcome === 'failed') process.stdout.write(`${failureText(result)}\n`)
     for (const [why, count] of Object.entries(report.skipReasons)) process.stdout.write(`skipped ${count}: ${why}\n`)
     process.stdout.write(`${backend}${device ? ` (${device})` : ''}: ${verdict}${reason ? `: ${reason}` : ''}\n`)
-    process.stdout.write(`${passed} passed, ${failed} failed, ${skipped} skipped in ${formatDuration((Date.now() - started) / 1000)}\n`)
+    process.stdout.write(`${countsText(report)} in ${formatDuration((Date.now() - started) / 1000)}\n`)
   }
   if (report.verdict === 'unavailable') return ExitCode.backendUnavailable
   return report.verdict === 'passed' ? ExitCode.ok : ExitCode.checkFailed

@@ -11,6 +11,7 @@ import type { DType } from './tensor.js'
  */
 export const CONTRACT_VERSION = 1
 
+/** What a device can do at all, whatever the spec; `supports` answers for a spec. */
 export interface BackendLimits {
   /** Element types that tensors and attention take. */
   readonly dtypes: readonly DType[]

@@ -13,6 +13,7 @@ export interface AttendInput {
   readonly spec: AttentionSpec
 }
 
+/** Result of attention over the visible keys (spec 5). */
 export interface AttendOutput {
   /** [Tq, Hq, D]. */
   readonly out: Tensor
@@ -20,6 +21,7 @@ export interface AttendOutput {
   readonly lse: Tensor
 }
 
+/** The inputs and results of a forward `attend`, and the gradient of its `out` (spec 5). */
 export interface AttendBackwardInput extends AttendInput, AttendOutput {
   /** Gradient of out, [Tq, Hq, D]. */
   readonly dOut: Tensor
@@ -32,6 +34,7 @@ export interface AttendGradients {
   readonly dv: Tensor
 }
 
+/** Keys `[Tk, Hkv, D]` and the weight of each in its block's representative (spec 3). */
 export interface PoolInput {
   readonly k: Tensor
   readonly weights: TokenWeights
@@ -39,15 +42,17 @@ export interface PoolInput {
   readonly spec: AttentionSpec
 }
 
+/** A forward `poolBlocks` with the gradient of its result, and the gradients that it adds to (spec 3). */
 export interface PoolBackwardInput extends PoolInput {
   /** f32 [Hkv, blocks * r, D]. */
   readonly dReps: Tensor
-  /** [Tk, Hkv, D]: the gradient is added to it. */
+  /** `[Tk, Hkv, D]`: the gradient is added to it. */
   readonly dk: Tensor
   /** f32 [Hkv]: the gradient is added to it. Only with weights of kind `branches`. */
   readonly dLambda?: Tensor
 }
 
+/** Queries `[Tq, Hq, D]` and the representatives that they are scored against (spec 4). */
 export interface SelectInput {
   readonly q: Tensor
   /** f32 [Hkv, blocks * r, D], from `poolBlocks`. */
@@ -56,6 +61,7 @@ export interface SelectInput {
   readonly spec: AttentionSpec
 }
 
+/** Scores from elsewhere, and the selection to write the best blocks into (spec 8). */
 export interface SelectTopInput {
   /** f32 [Hkv, n, maxBlocks]: a score for each block of the row's sequence. */
   readonly scores: Tensor
@@ -67,6 +73,7 @@ export interface SelectTopInput {
   readonly spec: AttentionSpec
 }
 
+/** Queries `[Tq, Hq, D]`, keys `[Tk, Hkv, D]` and the query rows whose dense attention is measured (spec 9, 10). */
 export interface BlockMassInput {
   readonly q: Tensor
   readonly k: Tensor
@@ -76,6 +83,7 @@ export interface BlockMassInput {
   readonly spec: AttentionSpec
 }
 
+/** A student (q and representatives) and its teacher (block masses) on sampled query rows (spec 10). */
 export interface SelectionLossInput extends SelectInput {
   /** f32 [Hkv, n, maxBlocks], from `blockMass`; no gradient flows into it. */
   readonly mass: Tensor
@@ -83,13 +91,15 @@ export interface SelectionLossInput extends SelectInput {
   readonly rows: Tensor
 }
 
+/** A `selectionLoss` with its weight in the objective and the gradient that it adds to (spec 10). */
 export interface SelectionLossBackwardInput extends SelectionLossInput {
   /** Factor of the loss in the objective: the coefficient over the number of layers. */
   readonly coefficient: number
-  /** [Tq, Hq, D]: the gradient of q is added to it. */
+  /** `[Tq, Hq, D]`: the gradient of q is added to it. */
   readonly dq: Tensor
 }
 
+/** The distillation loss and its gradient of the representatives; that of q is added in place (spec 10). */
 export interface SelectionLossGradients {
   /** f32 [1], the loss without the coefficient. */
   readonly loss: Tensor

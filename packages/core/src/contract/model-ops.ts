@@ -6,6 +6,7 @@ export interface RopeTable {
   readonly sin: Tensor
 }
 
+/** RMS norm of each head and rotary position, for q (H = Hq) or k (H = Hkv). */
 export interface QkNormRopeInput {
   /** [T, H, D]. */
   readonly x: Tensor
@@ -17,6 +18,7 @@ export interface QkNormRopeInput {
   readonly epsilon: number
 }
 
+/** Hidden states, output embedding and weighted targets of the language-model loss. */
 export interface CrossEntropyInput {
   /** [T, E]. */
   readonly hidden: Tensor
@@ -28,6 +30,7 @@ export interface CrossEntropyInput {
   readonly weights: Tensor
 }
 
+/** The loss over all tokens and of each, in natural logarithm. */
 export interface CrossEntropyOutput {
   /** f32 [1]: weighted sum of the token losses. */
   readonly loss: Tensor
@@ -48,6 +51,7 @@ export interface AdamwParameter {
   readonly weightDecay: number
 }
 
+/** Constants of AdamW: decay of the first and second moment, and what is added to the root of the second. */
 export interface AdamwOptions {
   readonly beta1: number
   readonly beta2: number

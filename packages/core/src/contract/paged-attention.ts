@@ -2,6 +2,7 @@ import type { AttendOutput } from './attention.js'
 import type { AttentionSpec } from './attention-spec.js'
 import type { Tensor } from './tensor.js'
 
+/** Size of the cache of one layer and the spec that it serves (spec 6). */
 export interface PagedCacheOptions {
   readonly spec: AttentionSpec
   /** Pages of the pool, shared by all sequences. */

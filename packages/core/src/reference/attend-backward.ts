@@ -4,6 +4,7 @@ import { dot } from './dot.js'
 import { type HostLayout, queryRows, type Reals } from './host-layout.js'
 import { visibleKeys } from './visible-keys.js'
 
+/** Host form of `AttendBackwardInput`. */
 export interface AttendBackwardArrays extends AttendArrays {
   /** [Tq, Hq, D] */
   readonly out: Reals

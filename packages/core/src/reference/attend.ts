@@ -4,6 +4,7 @@ import { type HostLayout, queryRows, type Reals } from './host-layout.js'
 import { logSumExp } from './softmax.js'
 import { visibleKeys } from './visible-keys.js'
 
+/** Host form of `AttendInput`. */
 export interface AttendArrays {
   /** [Tq, Hq, D] */
   readonly q: Reals

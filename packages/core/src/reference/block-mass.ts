@@ -3,6 +3,7 @@ import { visibleScores } from './attend.js'
 import { findQueryRow, type HostLayout, type Reals } from './host-layout.js'
 import { softmax } from './softmax.js'
 
+/** Host form of `BlockMassInput`. */
 export interface BlockMassArrays {
   /** [Tq, Hq, D] */
   readonly q: Reals

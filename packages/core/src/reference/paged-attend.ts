@@ -1,7 +1,8 @@
 import type { PagedCacheOptions } from '../contract/paged-attention.js'
+import type { PagedArrays } from '../host-paged-cache.js'
 import { attendHead, chosenBlocks } from './attend.js'
 import type { Reals } from './host-layout.js'
-import { batchRows, type HostBatch, type PagedArrays, slotOf } from './paged-cache.js'
+import { batchRows, type HostBatch, slotOf } from './paged-batch.js'
 import { visibleKeys } from './visible-keys.js'
 
 /** Attention of the new queries over their visible cached keys: out [Tq, Hq, D], lse [Tq, Hq] (spec 5, 6). */

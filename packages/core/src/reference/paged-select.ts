@@ -1,8 +1,9 @@
 import { bestBlocks } from '../best-blocks.js'
 import { candidateBlocks } from '../candidate-blocks.js'
 import type { PagedCacheOptions } from '../contract/paged-attention.js'
+import type { PagedArrays } from '../host-paged-cache.js'
 import type { Reals } from './host-layout.js'
-import { batchRows, type HostBatch, type PagedArrays, slotOf } from './paged-cache.js'
+import { batchRows, type HostBatch, slotOf } from './paged-batch.js'
 import { scoreBlocks } from './score-blocks.js'
 
 /** The blocks of each new query and KV head, [Hkv, Tq, maxTopK]; topK and denseBelow are those of its sequence (spec 4, 6). */

@@ -6,6 +6,7 @@ export type HostTokenWeights =
   | { readonly kind: 'fused'; readonly weights: Reals }
   | { readonly kind: 'branches'; readonly global: Reals; readonly punctuation: Reals; readonly lambda: Reals }
 
+/** Host form of `PoolInput`. */
 export interface PoolArrays {
   /** [Tk, Hkv, D] */
   readonly k: Reals

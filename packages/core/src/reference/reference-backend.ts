@@ -13,6 +13,7 @@ import { referenceAttention } from './reference-attention.js'
 import { referenceOps } from './reference-ops.js'
 import { referencePaged } from './reference-paged.js'
 
+/** Options of the reference backend. */
 export interface ReferenceOptions {
   /** Bytes that tensors and caches may hold together; default: no limit of its own. Beyond it calls throw OutOfMemoryError. */
   readonly memoryLimit?: number

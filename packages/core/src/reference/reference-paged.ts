@@ -1,11 +1,12 @@
+import { appendTokens } from '../append-tokens.js'
 import { checkAppend, checkCacheOptions, checkPagedAttend, checkPagedSelect } from '../checks/check-paged.js'
-import type { PagedAttention, PagedBatch, PagedCache, PagedCacheOptions } from '../contract/paged-attention.js'
-import { bytesPerElement } from '../contract/tensor.js'
+import type { PagedAttention, PagedBatch, PagedCache } from '../contract/paged-attention.js'
 import { derivedDType } from '../derived-dtype.js'
 import { DisposedError } from '../errors/disposed-error.js'
+import { HostPagedCache, type PagedArrays } from '../host-paged-cache.js'
 import type { HostMemory } from './host-memory.js'
 import { pagedAttend } from './paged-attend.js'
-import { appendTokens, type HostBatch, HostPagedCache, type PagedArrays } from './paged-cache.js'
+import { type HostBatch, newSlots } from './paged-batch.js'
 import { pagedSelectBlocks } from './paged-select.js'
 
 /** `PagedAttention` of the reference backend: each method checks, reads its tensors, calls its kernel and stores the result. */
@@ -28,9 +29,16 @@ export function referencePaged(memory: HostMemory): PagedAttention {
     createCache(options) {
       memory.checkOpen()
       checkCacheOptions(owner, options)
-      const bytes = cacheBytes(options)
-      const reserved = memory.reserve(`a cache of ${options.pages} pages of ${options.pageTokens} tokens`, bytes)
-      return new HostPagedCache(owner.backend, options, bytes, reserved.release)
+      const what = `a cache of ${options.pages} pages of ${options.pageTokens} tokens`
+      return new HostPagedCache(owner.backend, options, (bytes, free) => {
+        const reserved = memory.reserve(what, bytes)
+        return {
+          release: () => {
+            reserved.release()
+            free()
+          },
+        }
+      })
     },
 
     append(cache, k, v, marks, batch) {
@@ -41,7 +49,7 @@ export function referencePaged(memory: HostMemory): PagedAttention {
         marks: memory.reals(marks),
         lambda: memory.reals(cache.options.lambda),
       }
-      appendTokens(liveArrays(cache), arrays, hostBatch(batch), cache.options)
+      appendTokens(liveArrays(cache), arrays, newSlots(hostBatch(batch), cache.options), cache.options.spec)
     },
 
     selectBlocks(cache, q, batch) {
@@ -67,12 +75,4 @@ function liveArrays(cache: PagedCache): PagedArrays {
   const { arrays } = cache as HostPagedCache
   if (!arrays) throw new DisposedError('the cache is disposed; dispose it after the last step of its sequences.')
   return arrays
-}
-
-/** k and v in the spec's type; two sums and the representative of each sub-block in the derived one; a count each. */
-function cacheBytes({ spec, pages, pageTokens }: PagedCacheOptions): number {
-  const width = spec.kvHeads * spec.headDim
-  const tokens = pages * pageTokens
-  const subBlocks = (tokens * spec.representatives) / spec.blockSize
-  return 2 * tokens * width * bytesPerElement[spec.dtype] + subBlocks * (3 * width * bytesPerElement[derivedDType(spec.dtype)] + 4)
 }

@@ -4,6 +4,7 @@ import type { AttentionSpec } from '../contract/attention-spec.js'
 import { type HostLayout, queryRows, type Reals } from './host-layout.js'
 import { scoreBlocks } from './score-blocks.js'
 
+/** Host form of `SelectInput`. */
 export interface SelectArrays {
   /** [Tq, Hq, D] */
   readonly q: Reals

@@ -3,6 +3,7 @@ import { candidateBlocks } from '../candidate-blocks.js'
 import type { AttentionSpec } from '../contract/attention-spec.js'
 import { findQueryRow, type HostLayout, type Reals } from './host-layout.js'
 
+/** Host form of `SelectTopInput`. */
 export interface SelectTopArrays {
   /** [Hkv, n, maxBlocks] */
   readonly scores: Reals

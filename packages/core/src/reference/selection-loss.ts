@@ -4,6 +4,7 @@ import { findQueryRow, type HostLayout, type Reals } from './host-layout.js'
 import { type QueryGroup, type RepresentativeRows, representativeLogits } from './score-blocks.js'
 import { logSumExp } from './softmax.js'
 
+/** Host form of `SelectionLossInput`. */
 export interface SelectionLossArrays {
   /** [Tq, Hq, D] */
   readonly q: Reals

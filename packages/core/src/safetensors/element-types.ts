@@ -1,6 +1,7 @@
 /** Element types of the safetensors format that we read: bytes an element. Others are named in an error. */
 export const safetensorsBytes = { F64: 8, F32: 4, F16: 2, BF16: 2, I64: 8, I32: 4, U8: 1, BOOL: 1 } as const
 
+/** Name of an element type as a safetensors header has it. */
 export type SafetensorsType = keyof typeof safetensorsBytes
 
 /** Widens bf16 bits: they are the upper half of a float32. */

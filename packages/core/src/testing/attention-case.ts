@@ -10,9 +10,11 @@ export type TestedDType = Extract<DType, 'f32' | 'bf16' | 'f16'>
  * - `normal`: independent standard normal numbers.
  * - `ties`: all keys of a head equal, on a grid where sums are exact, so that every block scores the same and ties decide.
  * - `trained`: keys share a mean, blocks form clusters and queries point at some of them: peaked softmax, first tokens as sinks.
+ * - `steep`: integers up to 32 and 16, so that scores are exact and reach several hundred of both signs: exp overflows f32 unless the largest
+ *   score is subtracted first.
  * - `equal-values`: all values of a head equal, so that dq and dk are exactly zero and every term cancels.
  */
-export type InputKind = 'normal' | 'ties' | 'trained' | 'equal-values'
+export type InputKind = 'normal' | 'ties' | 'trained' | 'steep' | 'equal-values'
 
 /** The kernels that a case is put through. */
 export type AttentionCheckName =
@@ -25,6 +27,7 @@ export type AttentionCheckName =
   | 'block-mass'
   | 'selection-loss'
   | 'nan-poison'
+  | 'chunks'
 
 /** A packed attention problem as data: everything follows from it and from the element type. */
 export interface AttentionCase {

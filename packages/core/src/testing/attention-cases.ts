@@ -94,24 +94,27 @@ function optionCases(): AttentionCase[] {
     entry('init64-local16', { initTokens: 64, localTokens: 16 }, [190], { checks }),
     entry('init48-local80', { initTokens: 48, localTokens: 80, topK: 1 }, [230]),
     entry('r2', { representatives: 2 }, [150], { dtypes: EVERY, checks }),
-    entry('r4', { representatives: 4 }, [155], { checks }),
+    entry('r4', { representatives: 4 }, [155], { checks: [...checks, 'chunks'] }),
     entry('r4-m64', { representatives: 4, blockSize: 64, initTokens: 64, localTokens: 64 }, [403], { checks }),
     entry('r8-m8', { representatives: 8, blockSize: 8, initTokens: 0, localTokens: 8 }, [61], { checks }),
-    entry('logit', { score: 'logit', topK: 3 }, [180], { dtypes: EVERY, checks: FORWARD }),
-    entry('logit-r2', { score: 'logit', representatives: 2 }, [163], { checks: FORWARD }),
+    entry('logit', { score: 'logit', topK: 3 }, [180], { dtypes: EVERY, checks: [...FORWARD, 'selection-loss', 'chunks'] }),
+    entry('logit-r2', { score: 'logit', representatives: 2 }, [163], { checks: [...FORWARD, 'selection-loss'] }),
     entry('logit-g8', { score: 'logit', heads: 8, kvHeads: 1, headDim: 64, topK: 1 }, [210], { checks: FORWARD }),
     entry('overlap-m16', { score: 'overlap', initTokens: 0, localTokens: 16 }, [187], { lambda: 1, checks: FORWARD, dtypes: EVERY }),
-    entry('overlap-m32', { score: 'overlap', blockSize: 32, representatives: 2, initTokens: 32 }, [245], { lambda: 1, checks: FORWARD }),
+    entry('overlap-m32', { score: 'overlap', blockSize: 32, representatives: 2, initTokens: 32 }, [245], {
+      lambda: 1,
+      checks: [...FORWARD, 'selection-loss', 'chunks'],
+    }),
     entry('overlap-m64', { score: 'overlap', blockSize: 64, representatives: 4, initTokens: 0, localTokens: 64 }, [463], {
       lambda: 1,
       checks: FORWARD,
     }),
     entry('lambda0', {}, [150], { lambda: 0, checks }),
     entry('lambda1', {}, [150], { lambda: 1, checks }),
-    entry('lambda-per-head', {}, [150], { lambda: [0.25, 0.875], dtypes: EVERY, checks }),
+    entry('lambda-per-head', {}, [150], { lambda: [0.25, 0.875], dtypes: EVERY, checks: [...checks, 'chunks'] }),
     entry('lambda-per-head-r2', { representatives: 2, kvHeads: 4 }, [117], { lambda: [0, 0.3, 0.7, 1], checks }),
     entry('dense-below40', { denseBelow: 40 }, [150], { checks }),
-    entry('dense-below129', { denseBelow: 129, initTokens: 0, localTokens: 16 }, [203], { dtypes: EVERY, checks }),
+    entry('dense-below129', { denseBelow: 129, initTokens: 0, localTokens: 16 }, [203], { dtypes: EVERY, checks: [...checks, 'chunks'] }),
     entry('dense-below-all', { denseBelow: 1000 }, [150]),
     entry('dense', denseSpec(BASE), [150], { checks: ['attend', 'attend-backward', 'block-mass'], dtypes: EVERY }),
     entry('dense-g8-packed', { ...denseSpec(BASE), heads: 8, kvHeads: 1, headDim: 64 }, [61, 0, 1, 90], {
@@ -125,10 +128,11 @@ function optionCases(): AttentionCase[] {
 function layoutCases(): AttentionCase[] {
   const padded = { sequences: 6, queryTokens: 200, keyTokens: 210, blocks: 20, maxBlocks: 12, maxQueries: 95 }
   return [
-    entry('packed', {}, [70, 17, 1, 90], { dtypes: EVERY, checks: ALL }),
+    entry('packed', {}, [70, 17, 1, 90], { dtypes: EVERY, checks: [...ALL, 'chunks'] }),
     entry('packed-empty', {}, [0, 40, 0, 17, 1, 90, 0], { checks: ALL, dtypes: EVERY }),
     entry('packed-m8', { blockSize: 8, initTokens: 0, localTokens: 8, topK: 3 }, [33, 8, 7, 9, 50], { checks: ALL }),
     entry('packed-r2-per-head', { representatives: 2 }, [53, 0, 97], { lambda: [0.1, 0.6], checks: ALL }),
+    ...overlapLayouts(),
     entry('packed-64', { blockSize: 64, initTokens: 0, localTokens: 64, headDim: 64 }, [200, 65, 130]),
     entry('decode', {}, [150], { queryLengths: [1], checks: [...ALL, 'nan-poison'], dtypes: EVERY }),
     entry('decode-batch', {}, [150, 31, 1, 97], { queryLengths: [1, 1, 1, 1], checks: [...TRAINING, 'nan-poison'] }),
@@ -140,6 +144,7 @@ function layoutCases(): AttentionCase[] {
       checks: [...TRAINING, 'nan-poison'],
       dtypes: EVERY,
     }),
+    ...longChunks(),
     entry('chunk-dense-below', { denseBelow: 100, initTokens: 0 }, [121], { queryLengths: [40], checks: ALL }),
     entry('capacity', {}, [70, 17, 1, 90], { capacity: padded, checks: ALL, dtypes: EVERY }),
     entry('capacity-decode', {}, [150, 31], { queryLengths: [1, 3], capacity: { ...padded, queryTokens: 8, maxQueries: 4 }, checks: ALL }),
@@ -153,6 +158,34 @@ function layoutCases(): AttentionCase[] {
   ]
 }
 
+/** Kernels of the overlap baseline stop at a sequence's border: block 0 has none before it. */
+function overlapLayouts(): AttentionCase[] {
+  const short = { score: 'overlap', initTokens: 0, localTokens: 16 } as const
+  const long = { score: 'overlap', blockSize: 64, representatives: 4, initTokens: 0, localTokens: 64 } as const
+  const capacity = { sequences: 5, queryTokens: 320, keyTokens: 330, blocks: 24, maxBlocks: 12, maxQueries: 180 }
+  return [
+    entry('overlap-packed', short, [170, 33, 0, 90], { lambda: 1, checks: [...FORWARD, 'chunks'], dtypes: EVERY }),
+    entry('overlap-packed-capacity', short, [170, 33, 0, 90], { lambda: 1, checks: FORWARD, capacity }),
+    entry('overlap-m64-chunk', long, [470, 233, 390], { queryLengths: [50, 233, 70], lambda: 1, checks: FORWARD }),
+  ]
+}
+
+/** More blocks than one tile of scores has, for few queries and for many. */
+function longChunks(): AttentionCase[] {
+  return [
+    entry('decode-long', {}, [20_011, 9], {
+      queryLengths: [3, 1],
+      checks: ['select', 'attend', 'block-mass', 'selection-loss', 'nan-poison'],
+      dtypes: ['f32', 'bf16'],
+    }),
+    entry('chunk-long-m8', { blockSize: 8, initTokens: 8, localTokens: 24, topK: 5 }, [2771, 40], {
+      queryLengths: [133, 40],
+      checks: [...TRAINING, 'select-top', 'block-mass', 'selection-loss'],
+      dtypes: EVERY,
+    }),
+  ]
+}
+
 /** Inputs that are hard in one way each. */
 function inputCases(): AttentionCase[] {
   return [
@@ -163,6 +196,8 @@ function inputCases(): AttentionCase[] {
     entry('trained', { headDim: 64 }, [230], { inputs: 'trained', dtypes: EVERY, checks: ALL }),
     entry('trained-g8-d128', { heads: 8, kvHeads: 1, headDim: 128, topK: 3 }, [190], { inputs: 'trained', dtypes: EVERY, checks: ALL }),
     entry('trained-packed-r2', { representatives: 2, topK: 1 }, [120, 77], { inputs: 'trained', checks: ALL }),
+    entry('steep', { headDim: 64 }, [230], { inputs: 'steep', dtypes: EVERY, checks: [...TRAINING, 'block-mass', 'selection-loss'] }),
+    entry('steep-g8-d128', { heads: 8, kvHeads: 1, headDim: 128, topK: 3 }, [150], { inputs: 'steep', dtypes: EVERY, checks: TRAINING }),
     entry('equal-values', {}, [140], { inputs: 'equal-values', dtypes: EVERY, checks: ['attend', 'attend-backward'] }),
   ]
 }

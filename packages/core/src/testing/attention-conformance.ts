@@ -5,6 +5,7 @@ import { probeProblem } from './attention-problem.js'
 import { checkAttend } from './checks/attend.js'
 import { checkAttendBackward } from './checks/attend-backward.js'
 import { checkBlockMass } from './checks/block-mass.js'
+import { checkChunks } from './checks/chunks.js'
 import { checkNanPoison } from './checks/nan-poison.js'
 import { checkPool } from './checks/pool.js'
 import { checkPoolBackward } from './checks/pool-backward.js'
@@ -42,6 +43,7 @@ async function runCheck(
   const upload = (inputs = oracle.inputs) => probeProblem(probe, inputs, oracle.spec, attentionCase.capacity)
   try {
     if (check === 'nan-poison') return [...(await checkNanPoison(probe, oracle, upload)), ...(await probe.canaries())]
+    if (check === 'chunks') return [...(await checkChunks(probe, oracle, attentionCase.lambda)), ...(await probe.canaries())]
     const problem = await upload()
     const checks = await {
       pool: () => checkPool(probe, problem, oracle),

@@ -20,6 +20,7 @@ export function attentionFlops(attentionCase: AttentionCase, check: AttentionChe
     case 'block-mass':
       return perPair * attendedKeys(layout, { ...spec, denseBelow: Number.POSITIVE_INFINITY })
     case 'attend':
+    case 'chunks':
       return 2 * perPair * attendedKeys(layout, spec)
     // Scores again, then dp, dq, dk and dv.
     case 'attend-backward':

@@ -79,7 +79,8 @@ export function normals(random: RandomStream, count: number, scale = 1): Float32
 
 function fillKeys(random: RandomStream, layout: PackedLayout, kvHeads: number, D: number, kind: InputKind): Float32Array {
   const width = kvHeads * D
-  if (kind === 'ties') return repeatRow(gridNumbers(random, width), layout.totalTokens)
+  if (kind === 'ties') return repeatRow(quarters(random, width), layout.totalTokens)
+  if (kind === 'steep') return integers(random, layout.totalTokens * width, 16)
   const k = normals(random, layout.totalTokens * width)
   if (kind !== 'trained') return k
   const mean = normals(random, width, 0.5)
@@ -106,7 +107,10 @@ function fillQueries(
   k: Float32Array,
   kind: InputKind,
 ): Float32Array {
-  const q = kind === 'ties' ? gridNumbers(random, layout.totalQueries * heads * D) : normals(random, layout.totalQueries * heads * D)
+  const count = layout.totalQueries * heads * D
+  if (kind === 'ties') return quarters(random, count)
+  if (kind === 'steep') return integers(random, count, 32)
+  const q = normals(random, count)
   if (kind !== 'trained') return q
   for (let sequence = 0; sequence < layout.sequences; sequence++) {
     for (let row = layout.queryStarts[sequence]; row < layout.queryStarts[sequence + 1]; row++) {
@@ -121,8 +125,13 @@ function fillQueries(
 }
 
 /** Multiples of 1/4 up to 1: sums and products of them are exact in every tested type. */
-function gridNumbers(random: RandomStream, count: number): Float32Array {
-  return Float32Array.from({ length: count }, () => (random.below(9) - 4) / 4)
+function quarters(random: RandomStream, count: number): Float32Array {
+  return integers(random, count, 4).map((value) => value / 4)
+}
+
+/** From -largest to largest, all as likely. */
+function integers(random: RandomStream, count: number, largest: number): Float32Array {
+  return Float32Array.from({ length: count }, () => random.below(2 * largest + 1) - largest)
 }
 
 function repeatRow(row: Float32Array, times: number): Float32Array {

@@ -6,6 +6,8 @@ export interface CaseResult {
   readonly outcome: 'passed' | 'failed' | 'skipped'
   /** Why it was skipped, or the error that it threw. */
   readonly reason?: string
+  /** Skipped because the backend lacks the type or the ops, or `supports` says no; absent where the caller skips it. */
+  readonly refused?: true
   /** Each comparison with its measured error and bound. */
   readonly checks: readonly TensorCheck[]
   /** Wall time of the case with the reference's share, for the curious: no benchmark. */
@@ -30,6 +32,8 @@ export interface ConformanceReport {
   readonly passed: number
   readonly failed: number
   readonly skipped: number
+  /** Of the skipped, those that the backend itself refused: many of them are a small backend, not a sound one. */
+  readonly refused: number
   /** Each reason for skipping with the number of its cases. */
   readonly skipReasons: Readonly<Record<string, number>>
   readonly cases: readonly CaseResult[]
@@ -39,10 +43,21 @@ export interface ConformanceReport {
 export function conformanceReport(name: string, device: string, cases: readonly CaseResult[]): ConformanceReport {
   const count = (outcome: CaseResult['outcome']) => cases.filter((result) => result.outcome === outcome).length
   const [passed, failed, skipped] = [count('passed'), count('failed'), count('skipped')]
+  const refused = cases.filter((result) => result.refused).length
   const skipReasons: Record<string, number> = {}
   for (const { outcome, reason = 'no reason' } of cases) if (outcome === 'skipped') skipReasons[reason] = (skipReasons[reason] ?? 0) + 1
   const verdict = failed > 0 ? 'failed' : passed === 0 ? 'nothing-ran' : 'passed'
-  return { name, device, verdict, passed, failed, skipped, skipReasons, cases }
+  return { name, device, verdict, passed, failed, skipped, refused, skipReasons, cases }
+}
+
+/** The counts in one line, for people: `812 passed, 0 failed, 40 skipped (38 of them refused by the backend)`. */
+export function countsText({
+  passed,
+  failed,
+  skipped,
+  refused,
+}: Pick<ConformanceReport, 'passed' | 'failed' | 'skipped' | 'refused'>): string {
+  return `${passed} passed, ${failed} failed, ${skipped} skipped${refused > 0 ? ` (${refused} of them refused by the backend)` : ''}`
 }
 
 /** A case's failed comparisons or its error, one a line. */

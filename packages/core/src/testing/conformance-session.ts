@@ -34,11 +34,8 @@ export class ConformanceSession {
     return new ConformanceSession(new CaseContext(backend, oracles ?? new OracleStore(await reference()), create), skips)
   }
 
-  /** Why the case does not apply to this backend, if so. */
-  refusal(conformanceCase: ConformanceCase): string | undefined {
-    const { dtype, needs, specs, name } = conformanceCase
-    const skipped = skipReason(this.#skips, name, this.backend)
-    if (skipped !== undefined) return skipped
+  /** Why the backend refuses the case, if it does: a type or ops that it lacks, or what `supports` says. */
+  refusal({ dtype, needs, specs }: ConformanceCase): string | undefined {
     // Every backend holds indices; limits list the types of activations.
     if (dtype !== 'i32' && !this.backend.limits.dtypes.includes(dtype)) return `${this.backend.name} has no ${dtype}`
     if (needs === 'ops' && !hasOps(this.backend)) return `${this.backend.name} has no model ops`
@@ -53,12 +50,14 @@ export class ConformanceSession {
   async run(conformanceCase: ConformanceCase): Promise<CaseResult> {
     const { name, flops } = conformanceCase
     const started = performance.now()
-    const result = (outcome: CaseResult['outcome'], checks: readonly TensorCheck[], reason?: string): CaseResult => {
-      return { name, outcome, checks, flops, milliseconds: performance.now() - started, ...(reason === undefined ? {} : { reason }) }
+    const result = (outcome: CaseResult['outcome'], checks: readonly TensorCheck[], more: Pick<CaseResult, 'reason' | 'refused'> = {}) => {
+      return { name, outcome, checks, flops, milliseconds: performance.now() - started, ...more }
     }
     try {
+      const skipped = skipReason(this.#skips, name, this.backend)
+      if (skipped !== undefined) return result('skipped', [], { reason: skipped })
       const refusal = this.refusal(conformanceCase)
-      if (refusal !== undefined) return result('skipped', [], refusal)
+      if (refusal !== undefined) return result('skipped', [], { reason: refusal, refused: true })
       const before = this.backend.memory.usage()
       const checks = await conformanceCase.run(this.#context)
       const after = this.backend.memory.usage()
@@ -66,7 +65,7 @@ export class ConformanceSession {
       checks.push(boundedCheck('bytes left', Math.abs(after.bytes - before.bytes), 0, 'a leak'))
       return result(checks.every((check) => check.ok) ? 'passed' : 'failed', checks)
     } catch (error) {
-      return result('failed', [], error instanceof Error ? (error.stack ?? error.message) : String(error))
+      return result('failed', [], { reason: error instanceof Error ? (error.stack ?? error.message) : String(error) })
     }
   }
 

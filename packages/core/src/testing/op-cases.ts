@@ -1,7 +1,6 @@
-import { RandomStream } from '../random-stream.js'
-import { normals } from './attention-inputs.js'
+import { crossEntropyCases } from './cross-entropy-cases.js'
 import type { OpCase, OpTensor } from './op-case.js'
-import { seedOf } from './seed-of.js'
+import { activation, integers, random } from './op-inputs.js'
 
 const EPSILON = 1e-6
 
@@ -16,22 +15,6 @@ export function opCases(): OpCase[] {
     ...crossEntropyCases(),
     ...normOfGradientsCases(),
   ]
-}
-
-function random(name: string, shape: readonly number[], scale = 1, kind: OpTensor['kind'] = 'activation'): OpTensor {
-  return { data: normals(new RandomStream(seedOf(name + shape)), count(shape), scale), shape, kind }
-}
-
-function integers(values: readonly number[]): OpTensor {
-  return { data: Int32Array.from(values), shape: [values.length], kind: 'i32' }
-}
-
-function count(shape: readonly number[]): number {
-  return shape.reduce((product, extent) => product * extent, 1)
-}
-
-function activation(shape: readonly number[]) {
-  return { shape, kind: 'activation' } as const
 }
 
 function embeddingCases(): OpCase[] {
@@ -77,6 +60,9 @@ function normCases(): OpCase[] {
     [1, 1],
     [5, 96],
     [37, 130],
+    [0, 96],
+    // Wider than one workgroup.
+    [3, 1500],
   ]
   return shapes.flatMap(([T, E]): OpCase[] => [
     {
@@ -101,6 +87,8 @@ function linearCases(): OpCase[] {
     [37, 65, 33],
     [130, 96, 160],
     [0, 32, 16],
+    // Deeper than one tile.
+    [5, 1100, 17],
   ]
   return shapes.flatMap(([T, I, O]): OpCase[] => {
     const inputs = { x: random('x', [T, I]), weight: random('weight', [O, I], 0.1) }
@@ -127,42 +115,44 @@ function linearCases(): OpCase[] {
   })
 }
 
+/** Row p of the table holds position FIRST_ANGLE + p: no backend can make it up in f32, which is off by up to a thirtieth there. */
+const FIRST_ANGLE = 999_936
+
 function ropeCases(): OpCase[] {
-  const [T, H, D, P] = [11, 3, 32, 64]
+  const [H, D, P] = [3, 32, 64]
   const angles = Float64Array.from(
     { length: (P * D) / 2 },
-    (_, index) => Math.floor(index / (D / 2)) / 10000 ** ((index % (D / 2)) / (D / 2)),
+    (_, index) => (FIRST_ANGLE + Math.floor(index / (D / 2))) / 10000 ** ((index % (D / 2)) / (D / 2)),
   )
   const table = (values: Float64Array): OpTensor => ({ data: Float32Array.from(values), shape: [P, D / 2], kind: 'f32' })
-  const inputs = {
-    x: random('x', [T, H, D], 2),
-    weight: random('weight', [D]),
-    positions: integers([0, 1, 2, 3, 63, 5, 0, 1, 17, 17, 62]),
-    cos: table(angles.map(Math.cos)),
-    sin: table(angles.map(Math.sin)),
-  }
-  return [
-    {
-      name: 'qk-norm-rope',
-      inputs,
-      accumulators: {},
-      run: (ops, { x, weight, positions, cos, sin }) => ({
-        y: ops.qkNormRope({ x, weight, positions, rope: { cos, sin }, epsilon: EPSILON }),
-      }),
-    },
-    {
-      name: 'qk-norm-rope-backward',
-      inputs: { ...inputs, dy: random('dy', [T, H, D]) },
-      accumulators: { dWeight: activation([D]) },
-      run: (ops, { dy, x, weight, positions, cos, sin, dWeight }) => ({
-        dx: ops.qkNormRopeBackward(dy, { x, weight, positions, rope: { cos, sin }, epsilon: EPSILON }, dWeight),
-      }),
-    },
-  ]
+  const rope = { weight: random('weight', [D]), cos: table(angles.map(Math.cos)), sin: table(angles.map(Math.sin)) }
+  const positions = { 'qk-norm-rope': [0, 1, 2, 3, 63, 5, 0, 1, 17, 17, 62], 'qk-norm-rope-of-nothing': [] }
+  return Object.entries(positions).flatMap(([name, own]): OpCase[] => {
+    const inputs = { ...rope, x: random('x', [own.length, H, D], 2), positions: integers(own) }
+    return [
+      {
+        name,
+        inputs,
+        accumulators: {},
+        run: (ops, { x, weight, positions, cos, sin }) => ({
+          y: ops.qkNormRope({ x, weight, positions, rope: { cos, sin }, epsilon: EPSILON }),
+        }),
+      },
+      {
+        name: name.replace('rope', 'rope-backward'),
+        inputs: { ...inputs, dy: random('dy', [own.length, H, D]) },
+        accumulators: { dWeight: activation([D]) },
+        run: (ops, { dy, x, weight, positions, cos, sin, dWeight }) => ({
+          dx: ops.qkNormRopeBackward(dy, { x, weight, positions, rope: { cos, sin }, epsilon: EPSILON }, dWeight),
+        }),
+      },
+    ]
+  })
 }
 
 function elementwiseCases(): OpCase[] {
   const [gate, up, dy] = [random('gate', [19, 45], 2), random('up', [19, 45]), random('dy', [19, 45])]
+  const none = random('none', [0, 45])
   // Far out the sigmoid is 0 or 1: exp must not overflow into NaN.
   const far = { ...gate, data: Float32Array.from(gate.data, (value, index) => (index % 7 === 0 ? Math.sign(value) * 200 : value)) }
   return [
@@ -180,31 +170,21 @@ function elementwiseCases(): OpCase[] {
       accumulators: {},
       run: (ops, { dy, gate, up }) => ({ ...ops.swigluBackward(dy, gate, up) }),
     },
+    {
+      name: 'swiglu-of-nothing',
+      inputs: { gate: none, up: none },
+      accumulators: {},
+      run: (ops, { gate, up }) => ({ y: ops.swiglu(gate, up) }),
+    },
+    {
+      name: 'swiglu-backward-of-nothing',
+      inputs: { dy: none, gate: none, up: none },
+      accumulators: {},
+      run: (ops, { dy, gate, up }) => ({ ...ops.swigluBackward(dy, gate, up) }),
+    },
+    { name: 'add-of-nothing', inputs: { a: none, b: none }, accumulators: {}, run: (ops, { a, b }) => ({ y: ops.add(a, b) }) },
     { name: 'add', inputs: { a: gate, b: up }, accumulators: {}, run: (ops, { a, b }) => ({ y: ops.add(a, b) }) },
     { name: 'add-to-itself', inputs: { a: gate }, accumulators: {}, run: (ops, { a }) => ({ y: ops.add(a, a) }) },
-  ]
-}
-
-function crossEntropyCases(): OpCase[] {
-  const [T, E, V] = [23, 32, 301]
-  const weights = Float32Array.from({ length: T }, (_, index) => (index % 4 === 1 ? 0 : 1 / 17))
-  // A target is any number where the weight is 0.
-  const targets = integers(Array.from(weights, (weight, index) => (weight === 0 ? -100 : (index * 53) % V)))
-  const inputs = {
-    hidden: random('hidden', [T, E]),
-    head: random('head', [V, E], 0.5),
-    targets,
-    weights: { data: weights, shape: [T], kind: 'f32' } as const,
-  }
-  const nothing = { ...inputs, weights: { data: new Float32Array(T), shape: [T], kind: 'f32' } as const }
-  const forward: OpCase['run'] = (ops, { hidden, head, targets, weights }) => ({ ...ops.crossEntropy({ hidden, head, targets, weights }) })
-  const backward: OpCase['run'] = (ops, { hidden, head, targets, weights, dHead }) => ({
-    ...ops.crossEntropyBackward({ hidden, head, targets, weights }, dHead),
-  })
-  return [
-    { name: 'cross-entropy', inputs, accumulators: {}, run: forward },
-    { name: 'cross-entropy-backward', inputs, accumulators: { dHead: activation([V, E]) }, run: backward },
-    { name: 'cross-entropy-all-ignored', inputs: nothing, accumulators: { dHead: activation([V, E]) }, run: backward },
   ]
 }
 

@@ -3,7 +3,8 @@ import type { HostArray } from '../contract/tensor.js'
 import { accumulator } from './accumulator.js'
 import type { TestedDType } from './attention-case.js'
 import { checkAdamw, checkAdamwSkip } from './checks/adamw.js'
-import { checkGradientNormNotFinite } from './checks/gradient-norm.js'
+import { checkEmbeddingBackward } from './checks/embedding-backward.js'
+import { checkGradientNormNotFinite, checkGradientNormSizes } from './checks/gradient-norm.js'
 import { checkSample } from './checks/sample.js'
 import type { CaseContext, ConformanceCase } from './conformance-case.js'
 import { type OpCase, type OpTensor, opTensorType } from './op-case.js'
@@ -11,6 +12,7 @@ import { opCases } from './op-cases.js'
 import { evaluate, Probe, uploadAs } from './probe.js'
 import { relativeCheck } from './relative-error.js'
 import { rounded } from './rounded.js'
+import { SAMPLE_DRAWS, WIDE_DRAWS } from './sample-draws.js'
 import { seedOf } from './seed-of.js'
 import { identityCheck, type TensorCheck } from './tensor-check.js'
 import { tolerancesFor } from './tolerances.js'
@@ -19,8 +21,12 @@ const DTYPES: readonly TestedDType[] = ['f32', 'bf16', 'f16']
 
 /** The model ops; only for backends that have them. */
 export function opsConformance(): ConformanceCase[] {
-  const byType = (name: string, run: (context: CaseContext, dtype: TestedDType) => Promise<TensorCheck[]>): ConformanceCase[] =>
-    DTYPES.map((dtype) => ({
+  const byType = (
+    name: string,
+    run: (context: CaseContext, dtype: TestedDType) => Promise<TensorCheck[]>,
+    dtypes = DTYPES,
+  ): ConformanceCase[] =>
+    dtypes.map((dtype) => ({
       name: `${dtype}/ops/${name}`,
       dtype,
       needs: 'ops',
@@ -30,10 +36,13 @@ export function opsConformance(): ConformanceCase[] {
     }))
   return [
     ...opCases().flatMap((opCase) => byType(opCase.name, (context, dtype) => runOpCase(context, opCase, dtype))),
+    ...byType('embedding-backward-many-rows', ({ model, reference }, dtype) => checkEmbeddingBackward(model, reference, dtype)),
+    ...byType('gradient-norm-sizes', ({ model }) => checkGradientNormSizes(model), ['f32']),
     ...byType('gradient-norm-not-finite', ({ model }, dtype) => checkGradientNormNotFinite(model, dtype)),
     ...byType('adamw', ({ model, reference }, dtype) => checkAdamw(model, reference, dtype)),
     ...byType('adamw-skips-when-not-finite', ({ model }, dtype) => checkAdamwSkip(model, dtype)),
-    ...byType('sample', ({ model }, dtype) => checkSample(model, dtype)),
+    ...byType('sample', ({ model }, dtype) => checkSample(model, SAMPLE_DRAWS, dtype)),
+    ...byType('sample-wide', ({ model }, dtype) => checkSample(model, WIDE_DRAWS, dtype)),
   ]
 }
 

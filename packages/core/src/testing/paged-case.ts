@@ -18,7 +18,7 @@ export interface PagedCase {
   readonly spec: AttentionSpec
   readonly pageTokens: number
   readonly sequences: readonly PagedSequence[]
-  /** One a KV head. */
+  /** One for each KV head. */
   readonly lambda: readonly number[]
   readonly inputs: InputKind
   readonly seed: number

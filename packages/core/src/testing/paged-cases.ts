@@ -1,4 +1,4 @@
-import type { AttentionSpec } from '../contract/attention-spec.js'
+import { type AttentionSpec, denseSpec } from '../contract/attention-spec.js'
 import type { PagedCase, PagedSequence } from './paged-case.js'
 import { seedOf } from './seed-of.js'
 
@@ -20,8 +20,8 @@ const BASE: AttentionSpec = {
 export function pagedCases(): PagedCase[] {
   const wide = { ...BASE, heads: 8, kvHeads: 1, headDim: 64, blockSize: 8, initTokens: 0, localTokens: 8, topK: 3 }
   return [
-    single('splits', BASE, 131, { dtypes: ['f32', 'bf16', 'f16'] }),
-    single('splits-r4', { ...BASE, representatives: 4 }, 97),
+    single('splits', BASE, 131, { lambda: [0.2, 0.9], dtypes: ['f32', 'bf16', 'f16'] }),
+    single('splits-r4', { ...BASE, representatives: 4 }, 97, { lambda: [0.2, 0.9] }),
     single('splits-g8-d64-m8', wide, 75, { lambda: [0.5], dtypes: ['f32', 'bf16', 'f16'] }),
     single('splits-m64-d128', { ...BASE, heads: 2, kvHeads: 1, headDim: 128, blockSize: 64, localTokens: 64, initTokens: 0 }, 269, {
       lambda: [0.5],
@@ -38,7 +38,31 @@ export function pagedCases(): PagedCase[] {
     single('splits-g16-d128', { ...BASE, heads: 16, kvHeads: 1, headDim: 128 }, 117, { lambda: [0.25], dtypes: ['f32', 'bf16'] }),
     single('topk16', { ...BASE, topK: 16 }, 187),
     single('topk0', { ...BASE, topK: 0 }, 70),
+    single('splits-steep', { ...BASE, headDim: 64 }, 150, { inputs: 'steep', dtypes: ['f32', 'bf16', 'f16'] }),
+    // More blocks than one tile of scores has.
+    pagedCase(
+      'long',
+      { ...BASE, heads: 2, kvHeads: 1, blockSize: 8, initTokens: 8, localTokens: 16 },
+      [{ length: 2077, topK: 2, denseBelow: 0 }],
+      {
+        lambda: [0.4],
+        schedules: { whole: [[2077]], 'decode at the end': [[2070], [1], [1], [5]] },
+      },
+    ),
+    // A dense layer of a sparse model: the batch asks for blocks and there are none to choose.
+    pagedCase('dense-layer', denseSpec(BASE), mixed(), {
+      schedules: {
+        whole: [[130, 52, 121, 18]],
+        chunks: [
+          [100, 51, 0, 0],
+          [29, 1, 120, 18],
+          [1, 0, 1, 0],
+        ],
+      },
+      dtypes: ['f32', 'bf16', 'f16'],
+    }),
     pagedCase('mixed', BASE, mixed(), {
+      lambda: [0.2, 0.9],
       dtypes: ['f32', 'bf16', 'f16'],
       schedules: {
         'decode beside prefill': [

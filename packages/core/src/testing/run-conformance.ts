@@ -65,6 +65,7 @@ function unavailable(name: string, reason: string, chosen: readonly ConformanceC
     passed: 0,
     failed: required ? cases.length : 0,
     skipped: required ? 0 : cases.length,
+    refused: 0,
     skipReasons: required ? {} : { [reason]: cases.length },
     cases,
   }

@@ -26,5 +26,8 @@ export function tolerancesFor(dtype: DType): Tolerances {
   return dtype === 'bf16' || dtype === 'f16' ? HALF : SINGLE
 }
 
+/** Relative Frobenius error of the change that an AdamW step makes to f32 values: each is rounded after the step, which is about a hundredth of it. */
+export const STEP_TOLERANCE = 1e-3
+
 /** Relative Frobenius error of a model's logits and gradients in f32 (spec 11). */
 export const MODEL_TOLERANCE = 1e-4

@@ -4,7 +4,7 @@ import { isPhsaError } from '../errors/phsa-error.js'
 import { casePattern } from './case-pattern.js'
 import { assertSkips, type CaseSkip } from './case-skip.js'
 import { conformanceCases } from './conformance-cases.js'
-import { failureText } from './conformance-report.js'
+import { type CaseResult, conformanceReport, countsText, failureText } from './conformance-report.js'
 import { ConformanceSession } from './conformance-session.js'
 import { isRequiredBackend } from './required-backend.js'
 
@@ -29,7 +29,7 @@ export function describeBackend(name: string, { create, skip = [], filter = '*' 
   describe(`conformance: ${name}`, () => {
     let session: ConformanceSession | undefined
     let unavailable = ''
-    let ran = 0
+    const results: CaseResult[] = []
     beforeAll(async () => {
       try {
         session = await ConformanceSession.open(create, skip)
@@ -38,19 +38,25 @@ export function describeBackend(name: string, { create, skip = [], filter = '*' 
         unavailable = error.message
       }
     })
-    afterAll(() => session?.close())
+    afterAll(() => {
+      if (!session) return
+      const report = conformanceReport(name, session.backend.device, results)
+      console.info(`${name}: ${countsText(report)}`)
+      for (const [reason, count] of Object.entries(report.skipReasons)) console.info(`${name}: skipped ${count}: ${reason}`)
+      session.close()
+    })
     for (const conformanceCase of all.filter(({ name: caseName }) => casePattern(filter)(caseName))) {
       test(conformanceCase.name, async (context) => {
         if (!session) return context.skip(unavailable)
         const result = await session.run(conformanceCase)
+        results.push(result)
         if (result.outcome === 'skipped') return context.skip(result.reason)
-        ran++
         expect(result.outcome, failureText(result)).toBe('passed')
       })
     }
     test('at least one case runs', (context) => {
       if (!session) return context.skip(unavailable)
-      expect(ran, `${name} refused every case`).toBeGreaterThan(0)
+      expect(results.filter(({ outcome }) => outcome !== 'skipped').length, `${name} refused every case`).toBeGreaterThan(0)
     })
   })
 }

@@ -39,8 +39,38 @@ export const attentionMutants: readonly Mutant[] = [
     }),
   },
   {
+    name: 'exp in f32 without the maximum subtracted',
+    caughtBy: ['f32/attend/steep*', 'f32/attend-backward/steep*', 'f32/paged/splits-steep'],
+    mutate: ({ attention, memory, paged }) => {
+      // What a sum of exp(s) holds in f32: infinite, or zero, where the largest score is far from 0.
+      const lost = (lse: number) => !Number.isFinite(1 / Math.fround(Math.exp(lse))) || !Number.isFinite(Math.fround(Math.exp(lse)))
+      const spoil = (values: { fill(value: number, start: number, end: number): unknown; length: number }, lse: ArrayLike<number>) => {
+        const width = values.length / Math.max(lse.length, 1)
+        for (let row = 0; row < lse.length; row++)
+          if (Number.isFinite(lse[row]) && lost(lse[row])) values.fill(Number.NaN, row * width, (row + 1) * width)
+      }
+      const spoiled = (output: AttendOutput): AttendOutput => {
+        const lse = memory.reals(output.lse)
+        spoil(memory.reals(output.out), lse)
+        for (const [row, value] of lse.entries()) if (lost(value)) lse[row] = Math.sign(value) * Number.POSITIVE_INFINITY
+        return output
+      }
+      return {
+        attention: {
+          attend: (input) => spoiled(attention.attend(input)),
+          attendBackward: (input) => {
+            const gradients = attention.attendBackward(input)
+            spoil(memory.reals(gradients.dq), memory.reals(input.lse))
+            return gradients
+          },
+        },
+        paged: { attend: (cache, q, selected, batch) => spoiled(paged.attend(cache, q, selected, batch)) },
+      }
+    },
+  },
+  {
     name: 'one key lost',
-    caughtBy: ['f32/attend/*'],
+    caughtBy: ['f32/attend/*', 'f32/nan-poison/decode-long'],
     mutate: (inner) => ({ attention: { attend: (input) => withoutFirstKey(inner, input) } }),
   },
   {
@@ -64,7 +94,15 @@ export const attentionMutants: readonly Mutant[] = [
   },
   {
     name: 'sequence boundary crossed',
-    caughtBy: ['f32/attend/*packed*', 'f32/attend/capacity*', 'f32/*/chunk-mixed'],
+    caughtBy: [
+      'f32/attend/*packed*',
+      'f32/attend/capacity*',
+      'f32/*/chunk-mixed',
+      'f32/*/decode-long',
+      'f32/attend/chunk-long-m8',
+      'f32/attend/overlap-m64-chunk',
+      'f32/chunks/*packed',
+    ],
     mutate: ({ attention, memory, layoutOf }) => ({
       attention: {
         attend: (input) => {
@@ -88,7 +126,7 @@ export const attentionMutants: readonly Mutant[] = [
   },
   {
     name: 'padded rows not zeroed',
-    caughtBy: ['f32/attend/capacity*'],
+    caughtBy: ['f32/attend/*capacity*'],
     mutate: ({ attention, memory, layoutOf }) => ({
       attention: {
         attend: (input) => {

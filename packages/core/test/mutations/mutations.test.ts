@@ -5,10 +5,11 @@ import { reference } from '../../src/reference/reference-backend.js'
 import { ConformanceSession, casePattern, conformanceCases, OracleStore } from '../../src/testing/index.js'
 import { attentionMutants } from './attention-mutants.js'
 import { type Mutant, mutantBackend } from './mutant.js'
+import { opsMutants } from './ops-mutants.js'
 import { selectionMutants } from './selection-mutants.js'
 import { stateMutants } from './state-mutants.js'
 
-const mutants = [...selectionMutants, ...attentionMutants, ...stateMutants]
+const mutants = [...selectionMutants, ...attentionMutants, ...stateMutants, ...opsMutants]
 const sound: Mutant = { name: 'none', caughtBy: [], mutate: () => ({}) }
 
 /** Small cases that between them hold every feature; the whole suite would only be slower. */
@@ -38,8 +39,30 @@ const CHOSEN = [
     'equal-values',
     'trained-packed-r2',
   ],
+  // What only a large or steep problem shows, and what else selection and its loss can follow.
+  ...[
+    'steep',
+    'decode-long',
+    'chunk-long-m8',
+    'logit',
+    'logit-r2',
+    'overlap-m32',
+    'overlap-packed',
+    'overlap-packed-capacity',
+    'overlap-m64-chunk',
+  ],
 ].map((name) => `f32/*/${name}`)
-const FILTERS = [...CHOSEN, 'f32/paged/splits-g8-d64-m8', 'f32/paged/mixed-limits', 'f32/paged/reuse-after-nan', 'f32/ops/*']
+const FILTERS = [
+  ...CHOSEN,
+  'f32/paged/splits-g8-d64-m8',
+  'f32/paged/mixed-limits',
+  'f32/paged/reuse-after-nan',
+  'f32/paged/splits',
+  'f32/paged/splits-steep',
+  'f32/paged/mixed',
+  'f32/paged/long',
+  'f32/ops/*',
+]
 const all = conformanceCases()
 const chosen = all.filter(({ name }) => FILTERS.some((glob) => casePattern(glob)(name)))
 

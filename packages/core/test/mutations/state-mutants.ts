@@ -1,4 +1,5 @@
-import { HostPagedCache, slotOf } from '../../src/reference/paged-cache.js'
+import { HostPagedCache } from '../../src/host-paged-cache.js'
+import { slotOf } from '../../src/reference/paged-batch.js'
 import type { Mutant } from './mutant.js'
 
 /** Wrong handling of what outlives a call: accumulators and caches. */
@@ -64,6 +65,21 @@ export const stateMutants: readonly Mutant[] = [
     }),
   },
   {
+    name: 'a cache takes the lambda of the first KV head for all',
+    caughtBy: ['f32/paged/splits', 'f32/paged/mixed'],
+    mutate: ({ memory, paged }) => ({
+      paged: {
+        append: (cache, k, v, marks, batch) => {
+          const lambda = memory.reals(cache.options.lambda)
+          const own = lambda.slice()
+          lambda.fill(own[0])
+          paged.append(cache, k, v, marks, batch)
+          lambda.set(own)
+        },
+      },
+    }),
+  },
+  {
     name: 'limits of the first sequence for all',
     caughtBy: ['f32/paged/mixed-limits'],
     mutate: ({ memory, paged }) => ({
@@ -78,6 +94,22 @@ export const stateMutants: readonly Mutant[] = [
           }),
       },
     }),
+  },
+  {
+    name: 'a race decides the rounding of a table gradient',
+    caughtBy: ['f32/ops/embedding-backward-many-rows'],
+    mutate: ({ memory, ops }) => {
+      let calls = 0
+      return {
+        ops: {
+          embeddingBackward: (dOut, ids, dTable) => {
+            ops.embeddingBackward(dOut, ids, dTable)
+            const values = memory.reals(dTable)
+            values[0] *= 1 + (calls++ % 2) * 2 ** -23
+          },
+        },
+      }
+    },
   },
   {
     name: 'a step that must be skipped is taken',

@@ -1,7 +1,7 @@
 import { afterEach, describe, expect, test, vi } from 'vitest'
 import { BackendUnavailableError } from '../../src/errors/backend-unavailable-error.js'
 import { reference } from '../../src/reference/reference-backend.js'
-import { conformanceCases, runConformance } from '../../src/testing/index.js'
+import { conformanceCases, countsText, runConformance } from '../../src/testing/index.js'
 
 const FILTER = 'f32/attend/m16-t1*'
 const unavailable = async () => {
@@ -54,7 +54,8 @@ describe('runConformance', () => {
   test('a backend that refuses everything is seen', async () => {
     const create = async () => Object.assign(await reference(), { supports: () => ({ ok: false, reason: 'not today' }) as const })
     const report = await runConformance({ name: 'shy', create, filter: FILTER })
-    expect(report).toMatchObject({ verdict: 'nothing-ran', passed: 0 })
+    expect(report).toMatchObject({ verdict: 'nothing-ran', passed: 0, refused: report.cases.length })
+    expect(countsText(report)).toBe(`0 passed, 0 failed, ${report.skipped} skipped (${report.skipped} of them refused by the backend)`)
     expect(report.skipReasons).toEqual({ 'not today': report.cases.length })
   })
 
@@ -65,6 +66,8 @@ describe('runConformance', () => {
     ]
     const report = await runConformance({ name: 'reference', create: () => reference(), filter: FILTER, skip })
     expect(report.skipReasons).toEqual({ 'too slow': 1 })
+    // The caller left it out; the backend refused nothing.
+    expect(report.refused).toBe(0)
   })
 
   test.each([

@@ -8,7 +8,7 @@ import { AttentionOracle } from '../../src/testing/attention-oracle.js'
 import { relativeCheck, relativeError, rowwiseCheck } from '../../src/testing/relative-error.js'
 import { selectionChecks } from '../../src/testing/selection-check.js'
 import { identityCheck } from '../../src/testing/tensor-check.js'
-import { MODEL_TOLERANCE, tolerancesFor } from '../../src/testing/tolerances.js'
+import { MODEL_TOLERANCE, STEP_TOLERANCE, tolerancesFor } from '../../src/testing/tolerances.js'
 
 const SPEC = {
   heads: 4,
@@ -45,6 +45,7 @@ describe('the bounds of spec 11', () => {
     expect(tolerancesFor('bf16')).toEqual({ relative: 1e-2, row: 0.05, lse: 1e-2, cancellation: 1.25e-3, selection: 2e-2 })
     expect(tolerancesFor('f16')).toEqual(tolerancesFor('bf16'))
     expect(MODEL_TOLERANCE).toBe(1e-4)
+    expect(STEP_TOLERANCE).toBe(1e-3)
   })
 })
 

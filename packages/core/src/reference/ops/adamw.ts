@@ -1,6 +1,7 @@
 import type { AdamwOptions } from '../../contract/model-ops.js'
 import type { Reals } from '../host-layout.js'
 
+/** Host form of `AdamwParameter`, all of one length. */
 export interface AdamwArrays {
   /** The parameter in its widest form: the master copy where there is one. */
   readonly value: Reals
@@ -10,6 +11,7 @@ export interface AdamwArrays {
   readonly weightDecay: number
 }
 
+/** What changes from step to step: host form of `control` and `norm` of `adamw`. */
 export interface AdamwControl {
   readonly learningRate: number
   /** 1 - beta1^t and 1 - beta2^t */

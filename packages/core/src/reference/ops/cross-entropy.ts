@@ -3,6 +3,7 @@ import type { Reals } from '../host-layout.js'
 import { logSumExp } from '../softmax.js'
 import { linear } from './linear.js'
 
+/** Host form of `CrossEntropyInput`, with its extents. */
 export interface CrossEntropyArrays {
   /** [T, E] */
   readonly hidden: Reals
@@ -16,6 +17,7 @@ export interface CrossEntropyArrays {
   readonly width: number
 }
 
+/** Host form of `CrossEntropyOutput`. */
 export interface CrossEntropyResult {
   /** Weighted sum of the token losses. */
   readonly loss: number

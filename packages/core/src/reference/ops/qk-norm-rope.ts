@@ -2,6 +2,7 @@ import { ShapeError } from '../../errors/shape-error.js'
 import type { Reals } from '../host-layout.js'
 import { rmsNorm, rmsNormBackward } from './rms-norm.js'
 
+/** Host form of `QkNormRopeInput`, with its extents. */
 export interface QkNormRopeArrays {
   /** [T, H, D] */
   readonly x: Reals
