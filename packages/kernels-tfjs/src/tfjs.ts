@@ -2,6 +2,7 @@ import type { ModelBackend } from '@phsa/core'
 import { type EngineName, openEngine } from './engine.js'
 import { TfjsBackend } from './tfjs-backend.js'
 
+/** What `tfjs` takes. */
 export interface TfjsOptions {
   /** TensorFlow.js engine; `auto` takes wasm, and cpu where that does not work. */
   readonly engine?: 'auto' | EngineName

@@ -7,6 +7,7 @@ import { listedQueries, type PackedSequence } from './packed-sequences.js'
 import { queryChunks } from './query-chunks.js'
 import { consecutive, gatherGroup, headGroup } from './query-group.js'
 
+/** What block masses read; functions for the same reason as in `KeyArrays`. */
 export interface BlockMassArrays {
   /** [Tq, Hq, D] */
   q(): Float32Array

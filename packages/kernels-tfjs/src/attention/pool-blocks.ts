@@ -54,6 +54,7 @@ export function poolBlocksBackward(
   if (dLambda) for (let kvHead = 0; kvHead < kvHeads; kvHead++) dLambda[kvHead] += slopes[kvHead]
 }
 
+/** Reads token weights of either kind (spec 3). */
 export function hostWeights(memory: TfjsMemory, weights: TokenWeights): HostWeights {
   if (weights.kind === 'fused') {
     const fused = memory.host(weights.weights)

@@ -23,6 +23,7 @@ export interface SelectingSequence extends KeySequence {
   representatives(kvHead: number, count: number): RepresentativeRows
 }
 
+/** What selection reads; functions for the same reason as in `KeyArrays`. */
 export interface SelectArrays {
   /** [Tq, Hq, D] */
   q(): Float32Array

@@ -7,6 +7,7 @@ import { queryChunks } from './query-chunks.js'
 import { addGroup, consecutive, gatherGroup, headGroup, transposed } from './query-group.js'
 import { sampleGradient } from './selection-sample.js'
 
+/** What the block distillation loss reads; functions for the same reason as in `KeyArrays`. */
 export interface SelectionLossArrays {
   /** [Tq, Hq, D] */
   q(): Float32Array

@@ -104,10 +104,10 @@ export function tfjsAttention(memory: TfjsMemory): Attention {
     attendBackward(input) {
       memory.checkOpen()
       checkAttendBackwardInput(owner, input)
-      const { q, k, v, out, dOut, layout, spec } = input
+      const { q, k, v, out, lse, dOut, layout, spec } = input
       return memory.run(() => {
         const host = (tensor: typeof q) => () => memory.host(tensor)
-        const arrays = { q: host(q), k: host(k), v: host(v), out: host(out), dOut: host(dOut) }
+        const arrays = { q: host(q), k: host(k), v: host(v), out: host(out), dOut: host(dOut), lse: host(lse) }
         const keyElements = layout.keyTokens * spec.kvHeads * spec.headDim
         const dq = new Float32Array(layout.queryTokens * spec.heads * spec.headDim)
         const gradients = { dq, dk: new Float32Array(keyElements), dv: new Float32Array(keyElements) }

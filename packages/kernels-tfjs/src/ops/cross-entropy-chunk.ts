@@ -3,6 +3,7 @@ import { addColumns, gatherColumns, gatherRows, type HeadRows } from '../attenti
 import { consecutive } from '../attention/query-group.js'
 import { viewOf } from '../memory/elements.js'
 
+/** What the cross-entropy of some tokens reads. Functions, because a view of the wasm heap is valid until the next TensorFlow.js call only. */
 export interface CrossEntropyWork {
   /** [T, E] */
   hidden(): Float32Array

@@ -1,7 +1,7 @@
-import { type PagedBatch, type PagedCacheOptions, ShapeError } from '@phsa/core'
+import { type PagedBatch, type PagedCacheOptions, ShapeError, subBlockTokens, type TokenSlot } from '@phsa/core'
+import { firstPosition, type KeySequence } from '../attention/key-sequence.js'
 import type { SelectingSequence } from '../attention/score-blocks.js'
 import type { TfjsMemory } from '../memory/tfjs-memory.js'
-import { subBlockTokens } from './host-paged-cache.js'
 
 /**
  * The sequences of a step that bring queries.
@@ -41,6 +41,15 @@ export function pagedSequences(memory: TfjsMemory, batch: PagedBatch, options: P
     })
   }
   return found
+}
+
+/** Where the new tokens of a step go. */
+export function* newSlots(sequences: readonly KeySequence[]): Generator<TokenSlot> {
+  for (const sequence of sequences) {
+    for (let query = 0; query < sequence.queries; query++) {
+      yield { row: sequence.queryStart + query, slot: sequence.rowOf(firstPosition(sequence) + query) }
+    }
+  }
 }
 
 function checkPages(sequence: number, table: Int32Array, needed: number, pages: number): void {

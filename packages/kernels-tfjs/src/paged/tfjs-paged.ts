@@ -1,18 +1,19 @@
 import {
+  appendTokens,
   checkAppend,
   checkCacheOptions,
   checkPagedAttend,
   checkPagedSelect,
   DisposedError,
+  HostPagedCache,
+  type PagedArrays,
   type PagedAttention,
   type PagedCache,
 } from '@phsa/core'
 import { attendChunks } from '../attention/attend-chunks.js'
 import { selectChunks } from '../attention/score-blocks.js'
 import type { TfjsMemory } from '../memory/tfjs-memory.js'
-import { appendTokens } from './append-tokens.js'
-import { type CacheArrays, HostPagedCache } from './host-paged-cache.js'
-import { pagedSequences } from './paged-sequences.js'
+import { newSlots, pagedSequences } from './paged-sequences.js'
 
 /** `PagedAttention`: the kernels of the packed form, with keys and representatives found through page tables. */
 export function tfjsPaged(memory: TfjsMemory): PagedAttention {
@@ -32,7 +33,7 @@ export function tfjsPaged(memory: TfjsMemory): PagedAttention {
       const sequences = pagedSequences(memory, batch, cache.options)
       memory.run(() => {
         const tokens = { k: memory.host(k), v: memory.host(v), marks: memory.host(marks), lambda: memory.host(lambda) }
-        appendTokens(arrays, tokens, sequences, spec)
+        appendTokens(arrays, tokens, newSlots(sequences), spec)
       })
     },
 
@@ -68,8 +69,9 @@ export function tfjsPaged(memory: TfjsMemory): PagedAttention {
   }
 }
 
-function liveArrays(cache: PagedCache): CacheArrays {
+/** This backend takes f32 only, so its caches hold nothing else. */
+function liveArrays(cache: PagedCache): PagedArrays<Float32Array> {
   const { arrays } = cache as HostPagedCache
   if (!arrays) throw new DisposedError('the cache is disposed; dispose it after the last step of its sequences.')
-  return arrays
+  return arrays as PagedArrays<Float32Array>
 }
