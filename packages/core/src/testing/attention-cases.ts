@@ -1,20 +1,7 @@
 import { type AttentionSpec, denseSpec } from '../contract/attention-spec.js'
 import type { AttentionCase, AttentionCheckName, TestedDType } from './attention-case.js'
+import { BASE_SPEC } from './base-spec.js'
 import { seedOf } from './seed-of.js'
-
-const BASE: AttentionSpec = {
-  heads: 4,
-  kvHeads: 2,
-  headDim: 32,
-  dtype: 'f32',
-  blockSize: 16,
-  initTokens: 16,
-  localTokens: 32,
-  topK: 2,
-  representatives: 1,
-  score: 'softmax',
-  denseBelow: 0,
-}
 
 const FORWARD = ['pool', 'select', 'attend'] as const
 const TRAINING = [...FORWARD, 'attend-backward'] as const
@@ -31,7 +18,7 @@ export function attentionCases(): AttentionCase[] {
 
 function entry(name: string, spec: Partial<AttentionSpec>, lengths: readonly number[], settings: Settings = {}): AttentionCase {
   const defaults = { lambda: 0.5, inputs: 'normal', dtypes: SINGLE, checks: TRAINING, seed: seedOf(name) } as const
-  return { name, spec: { ...BASE, ...spec }, keyLengths: lengths, ...defaults, ...settings }
+  return { name, spec: { ...BASE_SPEC, ...spec }, keyLengths: lengths, ...defaults, ...settings }
 }
 
 /** 1, m - 1, m, m + 1 and lengths that are no multiple of anything, for every block size. */
@@ -116,8 +103,8 @@ function optionCases(): AttentionCase[] {
     entry('dense-below40', { denseBelow: 40 }, [150], { checks }),
     entry('dense-below129', { denseBelow: 129, initTokens: 0, localTokens: 16 }, [203], { dtypes: EVERY, checks: [...checks, 'chunks'] }),
     entry('dense-below-all', { denseBelow: 1000 }, [150]),
-    entry('dense', denseSpec(BASE), [150], { checks: ['attend', 'attend-backward', 'block-mass'], dtypes: EVERY }),
-    entry('dense-g8-packed', { ...denseSpec(BASE), heads: 8, kvHeads: 1, headDim: 64 }, [61, 0, 1, 90], {
+    entry('dense', denseSpec(BASE_SPEC), [150], { checks: ['attend', 'attend-backward', 'block-mass'], dtypes: EVERY }),
+    entry('dense-g8-packed', { ...denseSpec(BASE_SPEC), heads: 8, kvHeads: 1, headDim: 64 }, [61, 0, 1, 90], {
       checks: ['attend', 'attend-backward'],
     }),
     entry('window-covers-all', { localTokens: 256 }, [150]),

@@ -2,28 +2,15 @@ import type { AttentionSpec } from '../contract/attention-spec.js'
 import type { AttentionCase } from './attention-case.js'
 import { attentionInputs } from './attention-inputs.js'
 import { type AttentionProblem, probeProblem } from './attention-problem.js'
+import { BASE_SPEC } from './base-spec.js'
 import type { CaseContext, ConformanceCase } from './conformance-case.js'
 import { errorCheck } from './error-check.js'
 import { Probe } from './probe.js'
 import { booleanCheck, type TensorCheck } from './tensor-check.js'
 
-const SPEC: AttentionSpec = {
-  heads: 4,
-  kvHeads: 2,
-  headDim: 32,
-  dtype: 'f32',
-  blockSize: 16,
-  initTokens: 16,
-  localTokens: 32,
-  topK: 2,
-  representatives: 1,
-  score: 'softmax',
-  denseBelow: 0,
-}
-
 const CASE: AttentionCase = {
   name: 'errors',
-  spec: SPEC,
+  spec: BASE_SPEC,
   keyLengths: [50],
   lambda: 0.5,
   inputs: 'normal',
@@ -80,9 +67,9 @@ const scenarios: Readonly<Record<string, ErrorScenario>> = {
   'unsupported-spec': async ({ backend }, probe, problem) => {
     // No backend can do these: the heads do not divide, the window is no multiple of m, integers are no activations.
     const refused: readonly AttentionSpec[] = [
-      { ...SPEC, heads: 5 },
-      { ...SPEC, localTokens: 40 },
-      { ...SPEC, dtype: 'i32' },
+      { ...BASE_SPEC, heads: 5 },
+      { ...BASE_SPEC, localTokens: 40 },
+      { ...BASE_SPEC, dtype: 'i32' },
     ]
     const selected = probe.changing(new Int32Array(200).fill(-1), [2, 50, 2], 'i32')
     const checks: TensorCheck[] = []
@@ -92,12 +79,12 @@ const scenarios: Readonly<Record<string, ErrorScenario>> = {
       checks.push(await errorCheck(`attend ${index}`, 'unsupported', () => backend.attention.attend({ ...problem, selected, spec })))
       checks.push(await errorCheck(`prepare ${index}`, 'unsupported', () => backend.prepare([spec])))
     }
-    await backend.prepare([SPEC])
+    await backend.prepare([BASE_SPEC])
     return checks
   },
   'foreign-cache': async ({ backend, reference }, probe, problem) => {
     const lambda = reference.memory.upload(Float32Array.of(0.5, 0.5), [2])
-    const cache = reference.paged.createCache({ spec: SPEC, pages: 4, pageTokens: 16, lambda })
+    const cache = reference.paged.createCache({ spec: BASE_SPEC, pages: 4, pageTokens: 16, lambda })
     const batch = {
       sequences: 1,
       queryTokens: 50,
@@ -138,7 +125,7 @@ export function errorConformance(): ConformanceCase[] {
     name: `f32/errors/${name}`,
     dtype: 'f32',
     needs: 'attention',
-    specs: [SPEC],
+    specs: [BASE_SPEC],
     flops: 0,
     run: (context) => runScenario(context, run),
   }))
@@ -147,7 +134,7 @@ export function errorConformance(): ConformanceCase[] {
 async function runScenario(context: CaseContext, run: ErrorScenario): Promise<TensorCheck[]> {
   const probe = new Probe(context.backend)
   try {
-    const problem = await probeProblem(probe, attentionInputs(CASE, 'f32'), SPEC, undefined)
+    const problem = await probeProblem(probe, attentionInputs(CASE, 'f32'), BASE_SPEC, undefined)
     return [...(await run(context, probe, problem)), ...(await probe.canaries())]
   } finally {
     probe.dispose()

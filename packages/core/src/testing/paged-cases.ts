@@ -1,48 +1,35 @@
 import { type AttentionSpec, denseSpec } from '../contract/attention-spec.js'
+import { BASE_SPEC } from './base-spec.js'
 import type { PagedCase, PagedSequence } from './paged-case.js'
 import { seedOf } from './seed-of.js'
 
-const BASE: AttentionSpec = {
-  heads: 4,
-  kvHeads: 2,
-  headDim: 32,
-  dtype: 'f32',
-  blockSize: 16,
-  initTokens: 16,
-  localTokens: 32,
-  topK: 2,
-  representatives: 1,
-  score: 'softmax',
-  denseBelow: 0,
-}
-
 /** Cached sequences: splits, mixed batches, shared and reused pages, limits a sequence (spec 6, 11). */
 export function pagedCases(): PagedCase[] {
-  const wide = { ...BASE, heads: 8, kvHeads: 1, headDim: 64, blockSize: 8, initTokens: 0, localTokens: 8, topK: 3 }
+  const wide = { ...BASE_SPEC, heads: 8, kvHeads: 1, headDim: 64, blockSize: 8, initTokens: 0, localTokens: 8, topK: 3 }
   return [
-    single('splits', BASE, 131, { lambda: [0.2, 0.9], dtypes: ['f32', 'bf16', 'f16'] }),
-    single('splits-r4', { ...BASE, representatives: 4 }, 97, { lambda: [0.2, 0.9] }),
+    single('splits', BASE_SPEC, 131, { lambda: [0.2, 0.9], dtypes: ['f32', 'bf16', 'f16'] }),
+    single('splits-r4', { ...BASE_SPEC, representatives: 4 }, 97, { lambda: [0.2, 0.9] }),
     single('splits-g8-d64-m8', wide, 75, { lambda: [0.5], dtypes: ['f32', 'bf16', 'f16'] }),
-    single('splits-m64-d128', { ...BASE, heads: 2, kvHeads: 1, headDim: 128, blockSize: 64, localTokens: 64, initTokens: 0 }, 269, {
+    single('splits-m64-d128', { ...BASE_SPEC, heads: 2, kvHeads: 1, headDim: 128, blockSize: 64, localTokens: 64, initTokens: 0 }, 269, {
       lambda: [0.5],
       pageTokens: 64,
     }),
-    single('splits-m32-two-blocks-a-page', { ...BASE, blockSize: 32, initTokens: 32 }, 203, { pageTokens: 64 }),
-    single('splits-logit', { ...BASE, score: 'logit', topK: 3 }, 120),
-    single('splits-overlap', { ...BASE, score: 'overlap', blockSize: 32, representatives: 2, initTokens: 0, localTokens: 32 }, 190, {
+    single('splits-m32-two-blocks-a-page', { ...BASE_SPEC, blockSize: 32, initTokens: 32 }, 203, { pageTokens: 64 }),
+    single('splits-logit', { ...BASE_SPEC, score: 'logit', topK: 3 }, 120),
+    single('splits-overlap', { ...BASE_SPEC, score: 'overlap', blockSize: 32, representatives: 2, initTokens: 0, localTokens: 32 }, 190, {
       lambda: [1, 1],
     }),
-    single('splits-ties', BASE, 150, { inputs: 'ties', lambda: [1, 1] }),
-    single('splits-trained', { ...BASE, headDim: 64 }, 150, { inputs: 'trained', dtypes: ['f32', 'bf16', 'f16'] }),
-    single('splits-g3', { ...BASE, heads: 6 }, 90),
-    single('splits-g16-d128', { ...BASE, heads: 16, kvHeads: 1, headDim: 128 }, 117, { lambda: [0.25], dtypes: ['f32', 'bf16'] }),
-    single('topk16', { ...BASE, topK: 16 }, 187),
-    single('topk0', { ...BASE, topK: 0 }, 70),
-    single('splits-steep', { ...BASE, headDim: 64 }, 150, { inputs: 'steep', dtypes: ['f32', 'bf16', 'f16'] }),
+    single('splits-ties', BASE_SPEC, 150, { inputs: 'ties', lambda: [1, 1] }),
+    single('splits-trained', { ...BASE_SPEC, headDim: 64 }, 150, { inputs: 'trained', dtypes: ['f32', 'bf16', 'f16'] }),
+    single('splits-g3', { ...BASE_SPEC, heads: 6 }, 90),
+    single('splits-g16-d128', { ...BASE_SPEC, heads: 16, kvHeads: 1, headDim: 128 }, 117, { lambda: [0.25], dtypes: ['f32', 'bf16'] }),
+    single('topk16', { ...BASE_SPEC, topK: 16 }, 187),
+    single('topk0', { ...BASE_SPEC, topK: 0 }, 70),
+    single('splits-steep', { ...BASE_SPEC, headDim: 64 }, 150, { inputs: 'steep', dtypes: ['f32', 'bf16', 'f16'] }),
     // More blocks than one tile of scores has.
     pagedCase(
       'long',
-      { ...BASE, heads: 2, kvHeads: 1, blockSize: 8, initTokens: 8, localTokens: 16 },
+      { ...BASE_SPEC, heads: 2, kvHeads: 1, blockSize: 8, initTokens: 8, localTokens: 16 },
       [{ length: 2077, topK: 2, denseBelow: 0 }],
       {
         lambda: [0.4],
@@ -50,7 +37,7 @@ export function pagedCases(): PagedCase[] {
       },
     ),
     // A dense layer of a sparse model: the batch asks for blocks and there are none to choose.
-    pagedCase('dense-layer', denseSpec(BASE), mixed(), {
+    pagedCase('dense-layer', denseSpec(BASE_SPEC), mixed(), {
       schedules: {
         whole: [[130, 52, 121, 18]],
         chunks: [
@@ -61,7 +48,7 @@ export function pagedCases(): PagedCase[] {
       },
       dtypes: ['f32', 'bf16', 'f16'],
     }),
-    pagedCase('mixed', BASE, mixed(), {
+    pagedCase('mixed', BASE_SPEC, mixed(), {
       lambda: [0.2, 0.9],
       dtypes: ['f32', 'bf16', 'f16'],
       schedules: {
@@ -76,7 +63,7 @@ export function pagedCases(): PagedCase[] {
         'one step': [[130, 52, 121, 18]],
       },
     }),
-    pagedCase('mixed-limits', { ...BASE, topK: 4 }, limited(), {
+    pagedCase('mixed-limits', { ...BASE_SPEC, topK: 4 }, limited(), {
       schedules: {
         whole: [[140, 140, 140, 140]],
         chunks: [
@@ -92,7 +79,7 @@ export function pagedCases(): PagedCase[] {
         ],
       },
     }),
-    pagedCase('reuse-after-numbers', BASE, mixed(), {
+    pagedCase('reuse-after-numbers', BASE_SPEC, mixed(), {
       pagesHold: 'numbers',
       schedules: {
         chunks: [
@@ -101,7 +88,7 @@ export function pagedCases(): PagedCase[] {
         ],
       },
     }),
-    pagedCase('reuse-after-nan', BASE, mixed(), {
+    pagedCase('reuse-after-nan', BASE_SPEC, mixed(), {
       pagesHold: 'nan',
       schedules: {
         chunks: [
@@ -112,7 +99,7 @@ export function pagedCases(): PagedCase[] {
       },
       dtypes: ['f32', 'bf16', 'f16'],
     }),
-    pagedCase('shared-pages', BASE, shared(), {
+    pagedCase('shared-pages', BASE_SPEC, shared(), {
       schedules: {
         'one after the other': [
           [120, 0, 0],

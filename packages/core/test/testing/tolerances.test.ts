@@ -5,29 +5,16 @@ import type { AttentionCase } from '../../src/testing/attention-case.js'
 import { cancellingCheck, lseCheck } from '../../src/testing/attention-errors.js'
 import { attentionInputs } from '../../src/testing/attention-inputs.js'
 import { AttentionOracle } from '../../src/testing/attention-oracle.js'
+import { BASE_SPEC } from '../../src/testing/base-spec.js'
 import { relativeCheck, relativeError, rowwiseCheck } from '../../src/testing/relative-error.js'
 import { selectionChecks } from '../../src/testing/selection-check.js'
 import { identityCheck } from '../../src/testing/tensor-check.js'
 import { MODEL_TOLERANCE, STEP_TOLERANCE, tolerancesFor } from '../../src/testing/tolerances.js'
 
-const SPEC = {
-  heads: 4,
-  kvHeads: 2,
-  headDim: 32,
-  dtype: 'f32',
-  blockSize: 16,
-  initTokens: 16,
-  localTokens: 32,
-  topK: 2,
-  representatives: 1,
-  score: 'softmax',
-  denseBelow: 0,
-} as const
-
 async function oracle(settings: Partial<AttentionCase> = {}): Promise<AttentionOracle> {
   const attentionCase: AttentionCase = {
     name: 'tolerances',
-    spec: SPEC,
+    spec: BASE_SPEC,
     keyLengths: [131],
     lambda: 0.5,
     inputs: 'normal',
@@ -149,7 +136,7 @@ describe('selections', () => {
     const sound = await oracle()
     const selected = (await sound.selected()).slice()
     change(selected)
-    return selectionChecks('selected', selected, await sound.scores(), sound.inputs.layout, SPEC, tolerancesFor('f32').selection)
+    return selectionChecks('selected', selected, await sound.scores(), sound.inputs.layout, BASE_SPEC, tolerancesFor('f32').selection)
   }
   /** First entry of query 120 of KV head 1, which has four candidates. */
   const place = (131 + 120) * 2
@@ -192,7 +179,7 @@ describe('selections', () => {
 
   test('another block passes where its score is within delta of the best, and fails beyond', () => {
     const layout = new PackedLayout([80], 16, [1])
-    const spec = { ...SPEC, heads: 1, kvHeads: 1, topK: 1, initTokens: 0, localTokens: 16 }
+    const spec = { ...BASE_SPEC, heads: 1, kvHeads: 1, topK: 1, initTokens: 0, localTokens: 16 }
     const judged = (rest: number) =>
       selectionChecks('selected', Int32Array.of(1), [Float64Array.of(0.1, 0.5 * (1 - rest), 0.5, 0.1, 0)], layout, spec, 1e-3)
     expect(judged(0.9e-3).map(({ ok }) => ok)).toEqual([true, true])
