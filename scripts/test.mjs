@@ -27,6 +27,7 @@ const stages = [
   ['fixtures', node('scripts/check-fixtures.mjs')],
   ['unit and conformance tests', tests],
   ['packed packages', npm('check:packages')],
+  ['API docs', npm('docs')],
   ['Node 24', runNode24],
 ]
 

@@ -69,7 +69,7 @@ function buildProgram(outcome: Outcome): Command {
       'share of the steps and what holds in it, such as dense:0.8,2:0.2 or 8-2:1; topK stages distil unless they end in !',
       'dense:0.8,2:0.2',
     )
-    .option('--policy <name>', 'how blocks are selected: phsa, mean-pool, infllm-v2, punctuation-only, random', 'phsa')
+    .option('--policy <name>', 'how blocks are selected: phsa, mean-pool, infllm-v2, punctuation-only, random, oracle, dense', 'phsa')
     .option('--hidden-size <n>', 'E of a new model', integerBetween(8), 128)
     .option('--layers <n>', 'layers of a new model', integerBetween(1), 4)
     .option('--heads <n>', 'query heads of a new model', integerBetween(1), 4)
@@ -112,8 +112,8 @@ function buildProgram(outcome: Outcome): Command {
     .addOption(backendOption())
     .action(finish(async (file, options) => (await import('./commands/inspect.js')).runInspect(file, options)))
 
-  command('verify', 'check an attention file or a model folder against a backend')
-    .argument('<path>', 'attention fixture (.safetensors) or model folder with reference.safetensors')
+  command('verify', 'check attention files or a model folder against a backend')
+    .argument('<path>', 'attention fixture (.safetensors), a folder of them, or model folder with reference.safetensors')
     .addOption(backendOption())
     .option('--json', 'print JSON')
     .action(finish(async (path, options) => (await import('./commands/verify.js')).runVerify(path, options)))

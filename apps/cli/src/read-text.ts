@@ -1,13 +1,15 @@
-import { readFile } from 'node:fs/promises'
+import { readFile, stat } from 'node:fs/promises'
 import { promisify } from 'node:util'
 import { gunzip } from 'node:zlib'
 import { UsageError } from './usage-error.js'
 
 /**
  * A text file, gzipped where its name ends in .gz.
- * @throws UsageError when it is empty, no UTF-8 or no gzip; errors of the file system are passed on
+ * @throws UsageError when it is a folder, empty, no UTF-8 or no gzip; other errors of the file system are passed on
  */
 export async function readText(path: string): Promise<string> {
+  // Reading a folder fails without a path in the error, so nobody further up could say which it was.
+  if ((await stat(path)).isDirectory()) throw new UsageError(`${path} is a folder; give a text file.`)
   const bytes = await readFile(path)
   const plain = path.endsWith('.gz') ? await unzip(path, bytes) : bytes
   const text = decode(path, plain)

@@ -44,6 +44,12 @@ describe('command line', () => {
     expect(stderr).toContain('    at ')
   })
 
+  test('a folder in the place of a text is an input that cannot be used', async () => {
+    const { code, stderr } = await runPhsa(['inspect', folder])
+    expect(code).toBe(2)
+    expect(stderr).toBe(`phsa: ${folder} is a folder; give a text file.\n`)
+  })
+
   test('an empty file is an input that cannot be used', async () => {
     writeFileSync(join(folder, 'empty.txt'), ' \n')
     const { code, stderr } = await runPhsa(['train', join(folder, 'empty.txt'), '--backend', 'reference'])

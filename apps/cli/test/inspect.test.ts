@@ -30,7 +30,7 @@ describe('phsa inspect without a model', () => {
   })
 
   test('writes a page that fetches nothing and escapes the file name', async () => {
-    const out = join(folder, 'page.html')
+    const out = join(folder, 'not/yet/there/page.html')
     const { code } = await runPhsa(['inspect', text, '--out', out])
     expect(code).toBe(0)
     const { document } = parseHTML(readFileSync(out, 'utf8'))

@@ -1,4 +1,4 @@
-import { readFileSync, writeFileSync } from 'node:fs'
+import { cpSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { parseSafetensors } from '@phsa/core'
 import { describe, expect, test } from 'vitest'
@@ -16,6 +16,18 @@ describe('phsa verify', () => {
     const { ok, findings } = JSON.parse(stdout) as { ok: boolean; findings: { name: string; error: number; bound: number }[] }
     expect(ok).toBe(true)
     expect(findings.map(({ name }) => name).join()).toContain('dk')
+  })
+
+  test('a folder of attention files is checked file by file', async () => {
+    const both = join(folder, 'both')
+    mkdirSync(both)
+    for (const name of ['one', 'two']) cpSync(small, join(both, `${name}.safetensors`))
+    const { code, stdout } = await runPhsa(['verify', both, '--backend', 'reference', '--json'])
+    expect(code).toBe(0)
+    const { findings } = JSON.parse(stdout) as { findings: { name: string }[] }
+    const names = findings.map(({ name }) => name)
+    expect(names).toContain('one.safetensors: dk')
+    expect(names).toContain('two.safetensors: dk')
   })
 
   test('a relative path that leads upwards works', async () => {
@@ -50,7 +62,7 @@ describe('phsa verify', () => {
   })
 
   test('a folder without a model cannot be understood', async () => {
-    const { code, stderr } = await runPhsa(['verify', folder, '--backend', 'reference'])
+    const { code, stderr } = await runPhsa(['verify', temporaryFolder(), '--backend', 'reference'])
     expect(code).toBe(2)
     expect(stderr).toContain('reference.safetensors')
   })

@@ -101,3 +101,27 @@ test('what is no tokenizer is refused by name', async () => {
   expect(() => TextTokenizer.fromJson({ model: { type: 'Nonsense' }, added_tokens: [] })).toThrow(/cannot read it/)
   await expect(TextTokenizer.fromFolder(fileURLToPath(new URL('.', import.meta.url)))).rejects.toThrow(/there is no tokenizer.json/)
 })
+
+test('a stream keeps the blanks of a tokenizer that drops the first one of a text', () => {
+  const metaspace = { type: 'Metaspace', replacement: '▁', prepend_scheme: 'always', split: true }
+  const vocab = { '<unk>': 0, '▁a': 1, '▁b': 2, c: 3, '▁': 4, a: 5, b: 6 }
+  const merges = [
+    ['▁', 'a'],
+    ['▁', 'b'],
+  ]
+  const model = { type: 'BPE', unk_token: '<unk>', vocab, merges }
+  const sentencePiece = TextTokenizer.fromJson({
+    added_tokens: [],
+    normalizer: null,
+    pre_tokenizer: metaspace,
+    post_processor: null,
+    decoder: metaspace,
+    model,
+  })
+  for (const words of ['a b ac', 'a  b   a']) {
+    const ids = sentencePiece.encode(words)
+    const stream = new TextStream(sentencePiece)
+    expect(Array.from(ids, (id) => stream.push(id)).join('') + stream.end()).toBe(sentencePiece.decode(ids))
+    expect(sentencePiece.decode(ids)).toBe(words)
+  }
+})

@@ -1,5 +1,5 @@
-import { writeFile } from 'node:fs/promises'
-import { basename, extname } from 'node:path'
+import { mkdir, writeFile } from 'node:fs/promises'
+import { basename, dirname, extname } from 'node:path'
 import { meanPoolPolicy, PunctuationTable, phsaConfig, phsaPolicy } from '@phsa/core'
 import { loadModel, type TextTokenizer } from '@phsa/model'
 import { withBackend } from '../backends.js'
@@ -38,6 +38,7 @@ export async function runInspect(file: string, options: InspectOptions): Promise
     process.stdout.write(`${passageText(passage)}\n`)
   } else {
     const title = basename(file)
+    await mkdir(dirname(out), { recursive: true })
     await writeFile(
       out,
       extname(out) === '.svg' ? `<?xml version="1.0" encoding="UTF-8"?>\n${blockGrid(passage)}\n` : inspectPage(title, passage),

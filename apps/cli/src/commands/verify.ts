@@ -1,4 +1,5 @@
-import { readFile, stat } from 'node:fs/promises'
+import { readdir, readFile, stat } from 'node:fs/promises'
+import { join } from 'node:path'
 import { InvalidFileError, isPhsaError, type ModelBackend, parseSafetensors } from '@phsa/core'
 import { verifyAttentionFixture } from '@phsa/core/testing'
 import { verifyModelFixture } from '@phsa/model'
@@ -21,11 +22,10 @@ interface Finding {
   readonly detail?: string
 }
 
-/** Compares a backend with a file that was computed elsewhere (spec 11): an attention file, or a model folder. Exit code 1 when something is out of bounds. */
+/** Compares a backend with a file that was computed elsewhere (spec 11): an attention file, a folder of such files, or a model folder. Exit code 1 when something is out of bounds. */
 export async function runVerify(path: string, { backend: name, json }: VerifyOptions): Promise<ExitCode> {
-  const verify = (await stat(path)).isDirectory() ? verifyModelFixture : verifyAttentionFile
   return withBackend(name, async (backend) => {
-    const findings: readonly Finding[] = await verify(path, backend)
+    const findings: readonly Finding[] = await verifyPath(path, backend)
     const failed = findings.filter(({ ok }) => !ok)
     if (json) {
       process.stdout.write(reportJson({ path, backend: backend.name, device: backend.device, ok: failed.length === 0, findings }))
@@ -37,6 +37,19 @@ export async function runVerify(path: string, { backend: name, json }: VerifyOpt
     }
     return failed.length === 0 ? ExitCode.ok : ExitCode.checkFailed
   })
+}
+
+async function verifyPath(path: string, backend: ModelBackend): Promise<readonly Finding[]> {
+  if (!(await stat(path)).isDirectory()) return verifyAttentionFile(path, backend)
+  const names = await readdir(path)
+  const attentionFiles = names.includes('config.json') ? [] : names.filter((name) => name.endsWith('.safetensors')).sort()
+  if (attentionFiles.length === 0) return verifyModelFixture(path, backend)
+  const findings: Finding[] = []
+  for (const file of attentionFiles) {
+    const found = await verifyAttentionFile(join(path, file), backend)
+    findings.push(...found.map((finding) => ({ ...finding, name: `${file}: ${finding.name}` })))
+  }
+  return findings
 }
 
 async function verifyAttentionFile(path: string, backend: ModelBackend): Promise<Finding[]> {
