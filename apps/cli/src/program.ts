@@ -70,11 +70,11 @@ function buildProgram(outcome: Outcome): Command {
       'dense:0.8,2:0.2',
     )
     .option('--policy <name>', 'how blocks are selected: phsa, mean-pool, infllm-v2, punctuation-only, random, oracle, dense', 'phsa')
-    .option('--hidden-size <n>', 'E of a new model', integerBetween(8), 128)
-    .option('--layers <n>', 'layers of a new model', integerBetween(1), 4)
-    .option('--heads <n>', 'query heads of a new model', integerBetween(1), 4)
-    .option('--kv-heads <n>', 'key/value heads of a new model', integerBetween(1), 2)
-    .option('--head-dim <n>', 'head dimension of a new model', integerBetween(2), 32)
+    .addOption(newModelOption('--hidden-size <n>', 'E of a new model', integerBetween(8), 128))
+    .addOption(newModelOption('--layers <n>', 'layers of a new model', integerBetween(1), 4))
+    .addOption(newModelOption('--heads <n>', 'query heads of a new model', integerBetween(1), 4))
+    .addOption(newModelOption('--kv-heads <n>', 'key/value heads of a new model', integerBetween(1), 2))
+    .addOption(newModelOption('--head-dim <n>', 'head dimension of a new model', integerBetween(2), 32))
     .option('--block-size <n>', 'tokens a key block', integerBetween(1))
     .option('--init-tokens <n>', 'first tokens, always visible', integerBetween(0))
     .option('--local-tokens <n>', 'local window, always visible', integerBetween(1))
@@ -144,4 +144,9 @@ function nonEmpty(text: string): string {
 function packageVersion(): string {
   const { version } = JSON.parse(readFileSync(new URL('../package.json', import.meta.url), 'utf8')) as { version: string }
   return version
+}
+
+/** An option of a model made from scratch: a model folder brings its own shape. */
+function newModelOption(flags: string, description: string, parse: (text: string) => number, byDefault: number): Option {
+  return new Option(flags, description).argParser(parse).default(byDefault).conflicts('model')
 }

@@ -21,7 +21,8 @@ describe('phsa inspect without a model', () => {
 
   test('writes an SVG with a cell for each token', async () => {
     const out = join(folder, 'grid.svg')
-    const { code } = await runPhsa(['inspect', text, '--out', out, '--max-tokens', '70'])
+    const { code, stderr } = await runPhsa(['inspect', text, '--out', out, '--max-tokens', '70'])
+    expect(stderr).toMatch(/showing the first 70 of \d+ tokens/)
     expect(code).toBe(0)
     const markup = readFileSync(out, 'utf8')
     const { document } = parseHTML(markup.replace(/^<\?xml.*\?>/, ''))

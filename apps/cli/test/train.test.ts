@@ -58,6 +58,19 @@ describe('phsa train', () => {
     expect(stderr).toContain('resume')
   })
 
+  test('resuming a finished run says so', async () => {
+    const steps = logOf(finished).length
+    const { code, stdout } = await runPhsa(train(finished, steps, '--resume'))
+    expect(code).toBe(0)
+    expect(stdout).toContain(`already trained to step ${steps}`)
+  })
+
+  test('the shape of a new model does not go with a model folder', async () => {
+    const { code, stderr } = await runPhsa(['train', text, '--model', finished, '--layers', '2'])
+    expect(code).toBe(2)
+    expect(stderr).toContain("'--layers <n>' cannot be used with option '--model <dir>'")
+  })
+
   test('generate continues a prompt with the trained model, sparsely and densely', async () => {
     const common = ['generate', '--model', finished, '--prompt', 'It is', '--max-new-tokens', '3', '--backend', 'reference']
     const [sparse, dense] = await Promise.all([runPhsa([...common, '--top-k', '1']), runPhsa([...common, '--dense'])])

@@ -1,19 +1,25 @@
 import type { TextTokenizer } from './text-tokenizer.js'
 
+/** Ids of a prompt that are kept as context: enough to end on whole characters. */
+const CONTEXT_IDS = 8
+
 /**
  * Turns token ids into text as they come: the bytes of a character that several tokens share are held back until it is whole. Joined, the
  * pieces are the decoding of all ids.
  */
 export class TextStream {
-  readonly #tokenizer: TextTokenizer
+  readonly #tokenizer: Pick<TextTokenizer, 'decode'>
   /** The last ids that were whole, given out already: alone, the ids after them might decode without the blank between. */
-  #context: number[] = []
+  #context: number[]
   #pending: number[] = []
   /** Characters of the text of context and pending ids that were given out. */
-  #given = 0
+  #given: number
 
-  constructor(tokenizer: TextTokenizer) {
+  /** @param before ids that the stream continues, a prompt's; their text is not given out */
+  constructor(tokenizer: Pick<TextTokenizer, 'decode'>, before: ArrayLike<number> = []) {
     this.#tokenizer = tokenizer
+    this.#context = Array.from(before).slice(-CONTEXT_IDS)
+    this.#given = this.#text().length
   }
 
   /** @returns the text that is certain now; often empty in the middle of a character */

@@ -2,7 +2,7 @@ import { readFileSync } from 'node:fs'
 import { fileURLToPath } from 'node:url'
 import { gunzipSync } from 'node:zlib'
 import { PunctuationTable } from '@phsa/core'
-import { beforeAll, expect, test } from 'vitest'
+import { beforeAll, describe, expect, test } from 'vitest'
 import { renderChat, TextStream, TextTokenizer } from '../src/index.js'
 
 const folder = fileURLToPath(new URL('../../../fixtures/tokenizer-8k', import.meta.url))
@@ -123,5 +123,29 @@ test('a stream keeps the blanks of a tokenizer that drops the first one of a tex
     const stream = new TextStream(sentencePiece)
     expect(Array.from(ids, (id) => stream.push(id)).join('') + stream.end()).toBe(sentencePiece.decode(ids))
     expect(sentencePiece.decode(ids)).toBe(words)
+    // Continuing a prompt keeps the blank between both.
+    const continuation = new TextStream(sentencePiece, ids.subarray(0, 1))
+    expect(Array.from(ids.subarray(1), (id) => continuation.push(id)).join('')).toBe(
+      words.slice(sentencePiece.decode(ids.subarray(0, 1)).length),
+    )
   }
+})
+
+describe('a stream of bytes', () => {
+  /** Bytes as tokens, like those of a byte-level tokenizer. */
+  const bytes = { decode: (ids: ArrayLike<number>) => new TextDecoder().decode(Uint8Array.from(Array.from(ids))) }
+
+  test('gives characters whole, however their bytes are split', () => {
+    const stream = new TextStream(bytes)
+    const pieces = [...new TextEncoder().encode('aé—z')].map((byte) => stream.push(byte))
+    expect(pieces).toEqual(['a', '', 'é', '', '', '—', 'z'])
+    expect(stream.end()).toBe('')
+  })
+
+  test('gives what stays unfinished at the end as it is', () => {
+    const stream = new TextStream(bytes)
+    expect(stream.push(0x61)).toBe('a')
+    expect(stream.push(0xc3)).toBe('')
+    expect(stream.end()).toBe('\u{FFFD}')
+  })
 })

@@ -1,9 +1,8 @@
 import { type PhsaConfig, selectionPolicy } from '@phsa/core'
-import { type AttentionChoice, generate, loadModel } from '@phsa/model'
+import { type AttentionChoice, generate, loadModel, TextStream } from '@phsa/model'
 import { withBackend } from '../backends.js'
 import { ExitCode } from '../exit-code.js'
 import { interruptible } from '../interruption.js'
-import { TextStream } from '../text-stream.js'
 import { UsageError } from '../usage-error.js'
 
 export interface GenerateOptions {
@@ -28,8 +27,9 @@ export async function runGenerate(options: GenerateOptions): Promise<ExitCode> {
           throw new UsageError(`${options.model} has no tokenizer.json, which the prompt is read with; copy the model's tokenizer into it.`)
         const attention: AttentionChoice | 'dense' = options.dense ? 'dense' : { policy, phsa: model.phsa }
         process.stdout.write(options.prompt)
-        const stream = new TextStream(tokenizer)
-        const tokens = generate(model, tokenizer.encode(options.prompt), {
+        const prompt = tokenizer.encode(options.prompt)
+        const stream = new TextStream(tokenizer, prompt)
+        const tokens = generate(model, prompt, {
           maxNewTokens: options.maxNewTokens,
           attention,
           punctuation,

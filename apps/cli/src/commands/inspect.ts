@@ -99,7 +99,9 @@ function tokensOf(
   { maxTokens, query }: InspectOptions,
   most = maxTokens,
 ): { ids: Int32Array; query: number } {
-  const ids = tokenizer.encode(text).subarray(0, Math.min(maxTokens, most))
+  const all = tokenizer.encode(text)
+  const ids = all.subarray(0, Math.min(maxTokens, most))
+  if (ids.length < all.length) process.stderr.write(`showing the first ${ids.length} of ${all.length} tokens (--max-tokens)\n`)
   const chosen = query ?? ids.length - 1
   requireBelow('--query', chosen, ids.length)
   return { ids, query: chosen }

@@ -1,7 +1,8 @@
+import { mkdir } from 'node:fs/promises'
 import { join } from 'node:path'
 import { type ModelBackend, type PhsaConfig, PunctuationTable, phsaConfig, selectionPolicy } from '@phsa/core'
 import { DecoderModel, loadModel, saveModel, type TextTokenizer } from '@phsa/model'
-import { createTrainer, TextDataset } from '@phsa/trainer'
+import { createTrainer, findCheckpoint, listCheckpoints, TextDataset } from '@phsa/trainer'
 import { withBackend } from '../backends.js'
 import { ExitCode } from '../exit-code.js'
 import { type Interruption, interruptible } from '../interruption.js'
@@ -53,6 +54,7 @@ export async function runTrain(files: readonly string[], options: TrainOptions):
   if (options.model !== undefined && options.tokenizer !== undefined) {
     throw new UsageError('--tokenizer does not go with --model, which brings its own; leave one of them out.')
   }
+  await checkOutput(options)
   const texts = await Promise.all(files.map(readText))
   return interruptible((interruption) =>
     withBackend(options.backend, async (backend) => {
@@ -87,6 +89,16 @@ export async function runTrain(files: readonly string[], options: TrainOptions):
   )
 }
 
+/** What the trainer would refuse at its start is found here, before the text is tokenized, which can take minutes. */
+async function checkOutput({ out, resume }: TrainOptions): Promise<void> {
+  await mkdir(out, { recursive: true })
+  const checkpoints = join(out, 'checkpoints')
+  if (resume) await findCheckpoint(checkpoints)
+  else if ((await listCheckpoints(checkpoints)).length > 0) {
+    throw new UsageError(`${checkpoints} holds checkpoints of an earlier run; continue it with --resume, or give another --out.`)
+  }
+}
+
 async function finish(
   { out, steps }: TrainOptions,
   { model, tokenizerFolder }: Learner,
@@ -101,8 +113,8 @@ async function finish(
     return ExitCode.interrupted
   }
   await saveModel(model, out, { tokenizerFrom: tokenizerFolder })
-  const loss = last ? `; last loss ${last.loss.toFixed(4)}` : ''
-  process.stdout.write(`trained ${steps} steps${loss}; model in ${out}\n`)
+  const done = last ? `trained ${steps} steps; last loss ${last.loss.toFixed(4)}` : `already trained to step ${steps}`
+  process.stdout.write(`${done}; model in ${out}\n`)
   return ExitCode.ok
 }
 
