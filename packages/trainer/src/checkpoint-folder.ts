@@ -81,6 +81,18 @@ export async function prepareCheckpointFolder(folder: string, step: number, byte
   }
 }
 
+/**
+ * Makes sure, before the first step, that there is a tokenizer to copy into each checkpoint.
+ * @throws InvalidConfigError
+ */
+export async function requireTokenizer(folder: string): Promise<void> {
+  if (await exists(join(folder, 'tokenizer.json'))) return
+  throw new InvalidConfigError(
+    'checkpoint.tokenizerFrom',
+    `${folder} has no tokenizer.json to copy into the checkpoints; give a folder with one, or leave tokenizerFrom out.`,
+  )
+}
+
 /** Removes all but the newest checkpoints. */
 export async function pruneCheckpoints(folder: string, keep: number): Promise<void> {
   for (const { path } of (await listCheckpoints(folder)).slice(0, -keep)) await rm(path, { recursive: true })

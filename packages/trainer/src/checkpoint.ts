@@ -1,15 +1,22 @@
 import { readdir, readFile, rename, rm, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
-import { elementCount, InvalidFileError, type SafetensorsTensor, type Tensor } from '@phsa/core'
-import { type DecoderModel, saveModel } from '@phsa/model'
+import { InvalidFileError, type SafetensorsTensor, type Tensor } from '@phsa/core'
+import { type DecoderConfig, type DecoderModel, parseDecoderConfig, saveModel } from '@phsa/model'
 import { checkpointName, RECORD_FILE, syncToDisk } from './checkpoint-folder.js'
 import type { Optimizer } from './optimizer.js'
-import { readSafetensors, writeSafetensors } from './safetensors-disk.js'
+import { readSafetensors, readSafetensorsEntries, writeSafetensors } from './safetensors-disk.js'
 import type { TrainingRecord } from './training-record.js'
 import { parseRecord } from './training-record.js'
 
+const CONFIG_FILE = 'config.json'
 const MODEL_FILE = 'model.safetensors'
 const OPTIMIZER_FILE = 'optimizer.safetensors'
+
+/** Ends the name of an f32 copy; see `Optimizer.state`. */
+const MASTER = '.master'
+
+/** Element types that parameters and optimizer state are written in. */
+const FLOAT_TYPES: ReadonlySet<string> = new Set(['F32', 'F16', 'BF16', 'F64'])
 
 /** What a checkpoint is written from. */
 export interface CheckpointContent {
@@ -48,13 +55,19 @@ export async function writeCheckpoint(folder: string, { model, optimizer, record
 
 /**
  * Puts a checkpoint's parameters and optimizer state in place of the present ones.
- * @throws InvalidFileError when it is damaged or belongs to a model of another shape
+ * Both files are checked before the first tensor is written.
+ * @throws InvalidFileError when it is damaged or belongs to another model; model and optimizer are then as they were
  */
 export async function restoreCheckpoint(path: string, model: DecoderModel, optimizer: Optimizer): Promise<void> {
-  await writeAll(model, join(path, MODEL_FILE), model.parameters)
+  await requireSameModel(path, model)
+  const [modelFile, optimizerFile] = [join(path, MODEL_FILE), join(path, OPTIMIZER_FILE)]
+  const targets = optimizerTargets(model, optimizer)
+  await requireTensors(modelFile, model.parameters)
+  await requireTensors(optimizerFile, targets)
+  await writeAll(model, modelFile, model.parameters)
   // First from the parameters, for a checkpoint that was written with another element type; its own copies, where it has them, follow.
   optimizer.syncMasters()
-  await writeAll(model, join(path, OPTIMIZER_FILE), optimizer.state, (name) => name.endsWith('.master'))
+  await writeAll(model, optimizerFile, targets)
 }
 
 /** @throws InvalidFileError when the file is missing or damaged */
@@ -74,31 +87,85 @@ export function checkpointBytes(model: DecoderModel): number {
   return model.parameterCount * bytesPerParameter
 }
 
+/** Settings that decide what the parameters compute: two models may differ in them and have parameters of the same names and shapes. */
+const MODEL_SETTINGS = [
+  'vocabSize',
+  'hiddenSize',
+  'intermediateSize',
+  'layers',
+  'heads',
+  'kvHeads',
+  'headDim',
+  'rmsNormEpsilon',
+  'ropeTheta',
+  'tieWordEmbeddings',
+] as const satisfies readonly (keyof DecoderConfig)[]
+
+async function requireSameModel(path: string, { config }: DecoderModel): Promise<void> {
+  const file = join(path, CONFIG_FILE)
+  const written = await readDecoderConfig(file)
+  const other = MODEL_SETTINGS.find((setting) => written[setting] !== config[setting])
+  if (other === undefined) return
+  throw new InvalidFileError(
+    `${file}: ${other} is ${written[other]}, this model's is ${config[other]}; resume with the model that was trained.`,
+  )
+}
+
+async function readDecoderConfig(file: string): Promise<DecoderConfig> {
+  try {
+    return parseDecoderConfig(JSON.parse(await readFile(file, 'utf8')))
+  } catch (cause) {
+    throw new InvalidFileError(`${file} is no model configuration (${(cause as Error).message}); give another checkpoint.`, { cause })
+  }
+}
+
 async function downloadAll(model: DecoderModel, tensors: ReadonlyMap<string, Tensor>): Promise<Map<string, SafetensorsTensor>> {
   const downloaded = new Map<string, SafetensorsTensor>()
   for (const [name, tensor] of tensors) downloaded.set(name, { shape: tensor.shape, data: await model.backend.memory.download(tensor) })
   return downloaded
 }
 
-async function writeAll(
-  model: DecoderModel,
-  path: string,
-  tensors: ReadonlyMap<string, Tensor>,
-  isOptional: (name: string) => boolean = () => false,
-): Promise<void> {
-  const missing = new Set(tensors.keys())
-  for await (const [name, { shape, data }] of readSafetensors(path)) {
-    const tensor = tensors.get(name)
-    // An output head beside tied embeddings is a copy; masters of a 16-bit run are of no use to an f32 one.
-    if (!tensor) continue
-    if (elementCount(shape) !== elementCount(tensor.shape)) {
+/**
+ * Where each tensor of the optimizer's file goes: its state, and a 16-bit run's f32 copy into the parameter itself where the model has no
+ * copies, because it is the finer value.
+ */
+function optimizerTargets(model: DecoderModel, optimizer: Optimizer): ReadonlyMap<string, Tensor> {
+  const targets = new Map(optimizer.state)
+  for (const [name, tensor] of model.parameters) {
+    const master = `${name}${MASTER}`
+    if (!targets.has(master)) targets.set(master, tensor)
+  }
+  return targets
+}
+
+/**
+ * Checks names, shapes and element types by the file's header, so that a damaged file is found before anything is written.
+ * @throws InvalidFileError naming the tensor
+ */
+async function requireTensors(path: string, tensors: ReadonlyMap<string, Tensor>): Promise<void> {
+  const entries = await readSafetensorsEntries(path)
+  // A 16-bit run has an f32 copy of every parameter, any other run of none.
+  const hasMasters = [...entries.keys()].some((name) => name.endsWith(MASTER))
+  for (const [name, { shape }] of tensors) {
+    const entry = entries.get(name)
+    if (!entry) {
+      if (name.endsWith(MASTER) && !hasMasters) continue
+      throw new InvalidFileError(`${path} lacks ${name}; give another checkpoint, or resume with the model that was trained.`)
+    }
+    if (entry.shape.length !== shape.length || entry.shape.some((extent, axis) => extent !== shape[axis])) {
       throw new InvalidFileError(
-        `${path}: ${name} is [${shape}], this model's is [${tensor.shape}]; resume with the model that was trained.`,
+        `${path}: ${name} is [${entry.shape}], this model's is [${shape}]; give another checkpoint, or resume with the model that was trained.`,
       )
     }
-    model.backend.memory.write(tensor, tensor.dtype === 'f64' ? Float64Array.from(data) : Float32Array.from(data))
-    missing.delete(name)
+    if (!FLOAT_TYPES.has(entry.type)) {
+      throw new InvalidFileError(`${path}: ${name} is ${entry.type}; ${[...FLOAT_TYPES].join(', ')} are read. Give another checkpoint.`)
+    }
   }
-  const lost = [...missing].find((name) => !isOptional(name))
-  if (lost !== undefined) throw new InvalidFileError(`${path} lacks ${lost}; resume with the model that was trained.`)
+}
+
+async function writeAll(model: DecoderModel, path: string, tensors: ReadonlyMap<string, Tensor>): Promise<void> {
+  for await (const [name, { data }] of readSafetensors(path)) {
+    const tensor = tensors.get(name)
+    if (tensor) model.backend.memory.write(tensor, tensor.dtype === 'f64' ? Float64Array.from(data) : Float32Array.from(data))
+  }
 }

@@ -72,8 +72,8 @@ export async function* evaluateSelections(options: EvaluationOptions): AsyncGene
   const variants = planVariants(options)
   const past = Math.max(...variants.slice(1).map(({ phsa }) => activatedTokens(phsa)))
   const longest = Math.max(0, ...batches.flatMap(({ lengths }) => lengths))
-  requireLength(past, longest)
   const scored = batches.slice(0, options.perplexityBatches)
+  requireLength(past, scored)
   const total = batches.length + variants.length * scored.length
   let done = 0
   const turn = async () => {
@@ -129,12 +129,20 @@ function planVariants({
   return [{ policy: densePolicy, phsa: configs[0] }, ...sparse.flatMap((policy) => configs.map((config) => ({ policy, phsa: config })))]
 }
 
-function requireLength(past: number, longest: number): void {
-  if (longest > past) return
+function requireLength(past: number, scored: readonly TrainingBatch[]): void {
+  if (scored.some((batch) => scoredTokens(batch, past).length > 0)) return
+  const longest = Math.max(...scored.flatMap(({ lengths }) => lengths))
   throw new InvalidConfigError(
     'batches',
-    `the longest sequence has ${longest} tokens, but up to ${past} are visible with the largest topK: nothing is left to lose. Give longer windows, or a smaller topK, localTokens or initTokens.`,
+    `perplexity is measured on ${scored.length} batches (perplexityBatches), whose longest sequence has ${longest} tokens; up to ${past} are visible with the largest topK, and no token past them is predicted. Give longer windows, more perplexityBatches, or a smaller topK, localTokens or initTokens.`,
   )
+}
+
+/** Places in the batch from which a token is predicted at position `past` or later. */
+function scoredTokens({ lengths, weights }: TrainingBatch, past: number): number[] {
+  // Positions do not depend on the block size.
+  const positions = new PackedLayout(lengths, 1).positions()
+  return Array.from(weights.keys()).filter((token) => weights[token] !== 0 && positions[token] >= past)
 }
 
 /** Negative log-likelihood of the tokens predicted from position `past` on. */
@@ -143,8 +151,7 @@ async function lossesPast(model: DecoderModel, batch: TrainingBatch, attention: 
   const tokenLosses = memory.scope(() => model.loss(batch, attention).tokenLosses)
   try {
     const losses = await memory.download(tokenLosses)
-    const positions = new PackedLayout(batch.lengths, attention.phsa.blockSize).positions()
-    return Array.from(losses).filter((_, token) => batch.weights[token] !== 0 && positions[token] >= past)
+    return scoredTokens(batch, past).map((token) => losses[token])
   } finally {
     tokenLosses.dispose()
   }

@@ -44,7 +44,7 @@ export class Optimizer {
 
   /**
    * One step from the gradients as they stand; where their norm or a loss is not finite nothing changes. Inside of a memory scope.
-   * @param count steps taken, this one included
+   * @param count steps taken, skipped ones left out and this one included
    * @param losses scalars [1] that must be finite
    * @returns f32 [2] from `gradientNorm`; its first value is not finite where nothing changed
    */

@@ -1,10 +1,11 @@
-import { open } from 'node:fs/promises'
+import { type FileHandle, open } from 'node:fs/promises'
 import {
   decodeElements,
   type HostArray,
   headerLength,
   InvalidFileError,
   parseSafetensorsHeader,
+  type SafetensorsEntry,
   type SafetensorsTensor,
   serializeSafetensorsParts,
 } from '@phsa/core'
@@ -32,25 +33,44 @@ export async function writeSafetensors(path: string, tensors: ReadonlyMap<string
 export async function* readSafetensors(path: string): AsyncGenerator<[name: string, tensor: StoredTensor]> {
   const handle = await open(path, 'r')
   try {
-    const { size } = await handle.stat()
-    const read = async (begin: number, end: number): Promise<Uint8Array> => {
-      const bytes = new Uint8Array(end - begin)
-      let done = 0
-      while (done < bytes.length) {
-        const { bytesRead } = await handle.read(bytes, done, bytes.length - done, begin + done)
-        if (bytesRead === 0) throw new InvalidFileError(`${path} ended while it was read; is something else writing to it?`)
-        done += bytesRead
-      }
-      return bytes
-    }
-    const length = headerLength(await read(0, Math.min(8, size)), size, path)
-    const { entries } = parseSafetensorsHeader(await read(8, 8 + length), size, path)
-    for (const [name, { type, shape, begin, end }] of entries) {
-      const data = decodeElements(type, await read(begin, end), `${path}: ${name}`)
+    for (const [name, { type, shape, begin, end }] of await readEntries(handle, path)) {
+      const data = decodeElements(type, await readBytes(handle, path, begin, end), `${path}: ${name}`)
       if (data instanceof Uint8Array) throw new InvalidFileError(`${path}: tensor ${name} holds bytes; numbers were expected.`)
       yield [name, { shape, data }]
     }
   } finally {
     await handle.close()
   }
+}
+
+/**
+ * What a file holds, from its header alone; that all of it is there is checked.
+ * @throws InvalidFileError naming the file and the tensor
+ */
+export async function readSafetensorsEntries(path: string): Promise<ReadonlyMap<string, SafetensorsEntry>> {
+  const handle = await open(path, 'r').catch((cause: Error) => {
+    throw new InvalidFileError(`${path} cannot be read (${cause.message}); give another checkpoint.`, { cause })
+  })
+  try {
+    return await readEntries(handle, path)
+  } finally {
+    await handle.close()
+  }
+}
+
+async function readEntries(handle: FileHandle, path: string): Promise<ReadonlyMap<string, SafetensorsEntry>> {
+  const { size } = await handle.stat()
+  const length = headerLength(await readBytes(handle, path, 0, Math.min(8, size)), size, path)
+  return parseSafetensorsHeader(await readBytes(handle, path, 8, 8 + length), size, path).entries
+}
+
+async function readBytes(handle: FileHandle, path: string, begin: number, end: number): Promise<Uint8Array> {
+  const bytes = new Uint8Array(end - begin)
+  let done = 0
+  while (done < bytes.length) {
+    const { bytesRead } = await handle.read(bytes, done, bytes.length - done, begin + done)
+    if (bytesRead === 0) throw new InvalidFileError(`${path} ended while it was read; is something else writing to it?`)
+    done += bytesRead
+  }
+  return bytes
 }

@@ -12,14 +12,16 @@ export class StepLog {
   }
 
   /**
-   * Opens a log for appending.
+   * Opens a log for appending. A new run takes a new or empty file: one log never holds two runs.
    * @param resumedAt step of the checkpoint that the run continues from: lines past it are cut, because those steps are done again
-   * @throws InvalidConfigError when the file cannot be written
+   * @throws InvalidConfigError when the file cannot be written, is no step log, or is that of another run; it stays as it was
    */
   static async open(path: string, resumedAt?: number): Promise<StepLog> {
+    let text: string
     try {
       await mkdir(dirname(path), { recursive: true })
       await appendFile(path, '')
+      text = await readFile(path, 'utf8')
     } catch (cause) {
       throw new InvalidConfigError(
         'log',
@@ -27,7 +29,16 @@ export class StepLog {
         { cause },
       )
     }
-    if (resumedAt !== undefined) await cutAfter(path, resumedAt)
+    if (text !== '') {
+      requireLog(path, text)
+      if (resumedAt === undefined) {
+        throw new InvalidConfigError(
+          'log',
+          `the log ${path} holds the steps of another run; resume that run from its checkpoint, give another file, or remove this one.`,
+        )
+      }
+      await cutAfter(path, text, resumedAt)
+    }
     return new StepLog(path)
   }
 
@@ -40,9 +51,14 @@ export class StepLog {
   }
 }
 
+/** @throws InvalidConfigError for a file that begins with anything but a step: cutting or appending would damage what it holds */
+function requireLog(path: string, text: string): void {
+  if (stepOf(text.split('\n', 1)[0]) !== undefined) return
+  throw new InvalidConfigError('log', `${path} is no step log: its first line is no JSON object with a step; give another file.`)
+}
+
 /** Cuts the trailing lines of later steps, and a last line that a kill left half written. */
-async function cutAfter(path: string, step: number): Promise<void> {
-  const text = await readFile(path, 'utf8')
+async function cutAfter(path: string, text: string, step: number): Promise<void> {
   let end = text.length
   while (end > 0) {
     const start = text.lastIndexOf('\n', end - 2) + 1
@@ -56,7 +72,7 @@ async function cutAfter(path: string, step: number): Promise<void> {
 /** Step of a line; undefined where the line is damaged. */
 function stepOf(line: string): number | undefined {
   try {
-    const { step } = JSON.parse(line) as { step?: unknown }
+    const step = (JSON.parse(line) as { step?: unknown } | null)?.step
     return typeof step === 'number' ? step : undefined
   } catch (error) {
     if (error instanceof SyntaxError) return undefined

@@ -7,13 +7,15 @@ import type { RowOptions, TrainingData } from './training-data.js'
 /** The part of a tokenizer that a data set needs; `TextTokenizer` of @phsa/model has it. */
 export interface DocumentTokenizer {
   encode(text: string): ArrayLike<number>
+  /** Text of ids, special tokens included: tells whether `<|endoftext|>` has an id of its own or became the unknown token. */
+  decode?(ids: ArrayLike<number>): string
   /** Id that ends a generation; a chat model's is often not the one between documents. */
   readonly eosTokenId?: number
 }
 
 /** How a text is cut into documents of token ids. */
 export interface TokenizeOptions {
-  /** Id between documents. Default: that of `<|endoftext|>` where the tokenizer has one, else its `eosTokenId`. */
+  /** Id between documents. Default: that of `<|endoftext|>` where one id decodes back to it, else its `eosTokenId`. */
   readonly separatorId?: number
   /** Called after each document. */
   readonly onProgress?: (progress: TokenizeProgress) => void
@@ -38,6 +40,7 @@ export function splitDocuments(text: string): string[] {
 /** Text as token ids, each document followed by its separator; tokenized once, packed into rows for any length and seed. */
 export class TextDataset implements TrainingData {
   readonly fingerprint: string
+  readonly largestId: number
   readonly #documents: TokenizedDocuments
 
   /** @param given token ids of each document, without separators; empty documents are left out */
@@ -48,6 +51,7 @@ export class TextDataset implements TrainingData {
     const tokens = new Int32Array(starts[starts.length - 1]).fill(separatorId)
     for (const [index, document] of documents.entries()) tokens.set(document, starts[index])
     this.#documents = { tokens, starts }
+    this.largestId = tokens.reduce((largest, id) => Math.max(largest, id), 0)
     this.fingerprint = createHash('sha256').update(new Uint8Array(tokens.buffer)).update(JSON.stringify(starts)).digest('hex').slice(0, 16)
   }
 
@@ -87,12 +91,15 @@ export class TextDataset implements TrainingData {
   }
 }
 
+const END_OF_TEXT = '<|endoftext|>'
+
 function defaultSeparator(tokenizer: DocumentTokenizer): number {
-  const special = tokenizer.encode('<|endoftext|>')
-  if (special.length === 1) return special[0]
+  const special = tokenizer.encode(END_OF_TEXT)
+  // One id may also be the unknown token's: only its text tells them apart.
+  if (special.length === 1 && tokenizer.decode?.(special) === END_OF_TEXT) return special[0]
   if (tokenizer.eosTokenId !== undefined) return tokenizer.eosTokenId
   throw new InvalidConfigError(
     'separatorId',
-    'the tokenizer has no <|endoftext|> and no eosTokenId; give separatorId, the id to put between documents.',
+    'the tokenizer has no eosTokenId and no <|endoftext|> that decodes back to itself; give separatorId, the id to put between documents.',
   )
 }

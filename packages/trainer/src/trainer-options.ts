@@ -126,6 +126,7 @@ export function planTraining(options: TrainerOptions): TrainerPlan {
       `batch.tokens is ${batch.tokens}; this model takes at most ${longest} (max_position_embeddings).`,
     )
   }
+  requireVocabulary(options)
   const tokensPerStep = batch.sequences * batch.tokens
   const steps = countSteps(options, tokensPerStep)
   const plan: TrainerPlan = {
@@ -170,6 +171,16 @@ export function planTraining(options: TrainerOptions): TrainerPlan {
     requireInteger('checkpoint.keep', plan.checkpoint.keep, 1)
   }
   return plan
+}
+
+/** Data that does not know its largest id is checked by the model, batch by batch. */
+function requireVocabulary({ data, model }: TrainerOptions): void {
+  const { vocabSize } = model.config
+  if (data.largestId === undefined || data.largestId < vocabSize) return
+  throw new InvalidConfigError(
+    'data',
+    `the data has ids up to ${data.largestId}, this model takes 0 to ${vocabSize - 1}: tokenizer and model do not fit; tokenize with the model's own tokenizer, or train a model with a vocabSize of at least ${data.largestId + 1}.`,
+  )
 }
 
 function countSteps({ steps, totalTokens }: RunLength, tokensPerStep: number): number {

@@ -1,15 +1,15 @@
 import { setImmediate as nextTurn } from 'node:timers/promises'
 import { InvalidConfigError, RandomStream, type SchedulePoint } from '@phsa/core'
 import { checkpointBytes, readRecord, restoreCheckpoint, writeCheckpoint } from './checkpoint.js'
-import { findCheckpoint, prepareCheckpointFolder, pruneCheckpoints } from './checkpoint-folder.js'
+import { findCheckpoint, prepareCheckpointFolder, pruneCheckpoints, requireTokenizer } from './checkpoint-folder.js'
 import { learningRateAt } from './learning-rate.js'
 import { Optimizer } from './optimizer.js'
 import type { StepEvent } from './step-event.js'
 import { StepLog } from './step-log.js'
 import { planTraining, type TrainerOptions, type TrainerPlan } from './trainer-options.js'
-import type { RowSource } from './training-data.js'
+import type { PackedRow, RowSource } from './training-data.js'
 import { TrainingDivergedError } from './training-diverged-error.js'
-import { type RunPosition, requireSameRun, trainingRecord } from './training-record.js'
+import { type RunPosition, requireSameRun, requireStepsLeft, trainingRecord } from './training-record.js'
 import { trainingStep } from './training-step.js'
 
 /** A training run: iterate it, once, and it trains a step for each event. */
@@ -74,18 +74,20 @@ class TrainingRun {
   /** Restores what is resumed and checks what will be written, before the first step. */
   static async start(options: TrainerOptions, plan: TrainerPlan, optimizer: Optimizer): Promise<TrainingRun> {
     const { model, data, resume } = options
-    let position: RunPosition = { step: 0, tokens: 0, row: 0, distillationRandom: plan.seed, skips: 0 }
+    let position: RunPosition = { step: 0, updates: 0, tokens: 0, row: 0, distillationRandom: plan.seed, skips: 0 }
     if (resume !== undefined) {
       const path = await findCheckpoint(resume)
       const record = await readRecord(path)
       requireSameRun(record, plan, data)
+      requireStepsLeft(record, plan)
       await restoreCheckpoint(path, model, optimizer)
-      const { step, tokens, row, distillationRandom, skips } = record
-      position = { step, tokens, row, distillationRandom, skips }
+      const { step, updates, tokens, row, distillationRandom, skips } = record
+      position = { step, updates, tokens, row, distillationRandom, skips }
     }
     if (plan.checkpoint) {
-      const { folder, every, keep } = plan.checkpoint
+      const { folder, every, keep, tokenizerFrom } = plan.checkpoint
       const count = Math.min(keep + 1, Math.ceil((plan.steps - position.step) / every))
+      if (tokenizerFrom !== undefined) await requireTokenizer(tokenizerFrom)
       await prepareCheckpointFolder(folder, position.step, count * checkpointBytes(model))
     }
     const log = options.log === undefined ? undefined : await StepLog.open(options.log, resume === undefined ? undefined : position.step)
@@ -111,7 +113,7 @@ class TrainingRun {
     await nextTurn()
     const { model, punctuation } = this.#options
     const { sequences } = this.#plan.batch
-    const { step, tokens, row, skips } = this.#position
+    const { step, updates, tokens, row, skips } = this.#position
     const point = this.#pointAt(tokens)
     const learningRate = learningRateAt(step, this.#plan.learningRate)
     const started = performance.now()
@@ -120,16 +122,17 @@ class TrainingRun {
       punctuation,
       optimizer: this.#optimizer,
       plan: this.#plan,
-      rows: Array.from({ length: sequences }, (_, index) => this.#rows.row(row + index)),
+      rows: Array.from({ length: sequences }, (_, index) => this.#rowAt(row + index)),
       point,
       learningRate,
-      count: step + 1,
+      count: updates + 1,
       random: this.#random,
     })
     const seconds = (performance.now() - started) / 1000
     const skipped = !Number.isFinite(result.gradientNorm)
     this.#position = {
       step: step + 1,
+      updates: skipped ? updates : updates + 1,
       tokens: tokens + this.#plan.tokensPerStep,
       row: row + sequences,
       distillationRandom: this.#random.state,
@@ -147,6 +150,18 @@ class TrainingRun {
       tokensPerSecond: this.#plan.tokensPerStep / seconds,
       skipped,
     }
+  }
+
+  /** @throws InvalidConfigError for data that does not keep to the length it was asked for */
+  #rowAt(index: number): PackedRow {
+    const { tokens } = this.#plan.batch
+    const row = this.#rows.row(index)
+    const length = row.sequences.reduce((sum, sequence) => sum + sequence.length, 0)
+    if (length === tokens) return row
+    throw new InvalidConfigError(
+      'data',
+      `row ${index} of the data has ${length} tokens, batch.tokens is ${tokens}; the sequences of each row must sum to the sequenceTokens asked for.`,
+    )
   }
 
   async #save(): Promise<string | undefined> {

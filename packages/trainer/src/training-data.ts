@@ -23,5 +23,7 @@ export interface RowSource {
 export interface TrainingData {
   /** Names the content: a checkpoint resumes only on data with the fingerprint that it was written with. */
   readonly fingerprint: string
+  /** Largest token id, where it is known: compared with the model's vocabulary before the first step. */
+  readonly largestId?: number
   rows(options: RowOptions): RowSource
 }

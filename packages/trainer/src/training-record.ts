@@ -4,8 +4,10 @@ import type { TrainingData } from './training-data.js'
 
 /** Where a run stands: all that changes from step to step besides tensors. */
 export interface RunPosition {
-  /** Steps done. */
+  /** Steps done, skipped ones included. */
   readonly step: number
+  /** Steps that changed the parameters: `step` without the skipped ones. */
+  readonly updates: number
   readonly tokens: number
   /** Next row of the data. */
   readonly row: number
@@ -61,7 +63,7 @@ export function parseRecord(json: unknown): TrainingRecord {
   if (typeof json !== 'object' || json === null) throw new InvalidFileError('it must hold one JSON object')
   const record = json as TrainingRecord
   if (record.version !== 1) throw new InvalidFileError(`its version is ${JSON.stringify(record.version)}, this package reads 1`)
-  for (const name of ['step', 'tokens', 'row', 'distillationRandom', 'skips', 'seed'] as const) {
+  for (const name of ['step', 'updates', 'tokens', 'row', 'distillationRandom', 'skips', 'seed'] as const) {
     if (!Number.isSafeInteger(record[name]) || record[name] < 0) {
       throw new InvalidFileError(`${name} is ${JSON.stringify(record[name])}, not a non-negative integer`)
     }
@@ -87,4 +89,16 @@ export function requireSameRun(record: TrainingRecord, plan: TrainerPlan, data: 
       `the checkpoint was written with ${setting} ${written}, this run has ${given}; give the same, or start a new run from the checkpoint's model.`,
     )
   }
+}
+
+/**
+ * Whether a run of the plan's length reaches as far as this record; one that ends right there has nothing to do.
+ * @throws InvalidConfigError for a record past the last step
+ */
+export function requireStepsLeft({ step }: TrainingRecord, { steps }: TrainerPlan): void {
+  if (step <= steps) return
+  throw new InvalidConfigError(
+    'steps',
+    `steps is ${steps}, but the checkpoint was written after step ${step}; give at least ${step}, or resume from an earlier checkpoint.`,
+  )
 }

@@ -23,7 +23,7 @@ export interface StepInput {
   readonly rows: readonly PackedRow[]
   readonly point: SchedulePoint
   readonly learningRate: number
-  /** Steps taken, this one included. */
+  /** Steps taken, skipped ones left out and this one included. */
   readonly count: number
   readonly random: RandomStream
 }

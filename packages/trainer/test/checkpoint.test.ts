@@ -6,11 +6,14 @@ import { reference, SparsitySchedule } from '@phsa/core'
 import { loadModel } from '@phsa/model'
 import { afterEach, beforeEach, expect, test } from 'vitest'
 import { findCheckpoint, listCheckpoints, prepareCheckpointFolder } from '../src/checkpoint-folder.js'
+import { readSafetensors, type StoredTensor, writeSafetensors } from '../src/safetensors-disk.js'
 import type { StepEvent } from '../src/step-event.js'
+import { StepLog } from '../src/step-log.js'
 import { createTrainer } from '../src/trainer.js'
 import type { TrainerOptions } from '../src/trainer-options.js'
 import type { TrainingData } from '../src/training-data.js'
-import { letterData, letterPunctuation, tinyModel } from './tiny-model.js'
+import { testedBackends } from './backends.js'
+import { letterData, letterPunctuation, tinyConfig, tinyModel } from './tiny-model.js'
 
 let folder: string
 beforeEach(async () => {
@@ -52,20 +55,47 @@ async function collect(options: TrainerOptions, stopAfter?: number): Promise<Ste
 /** What must be the same in both runs. */
 const numbers = (events: readonly StepEvent[]) => events.map(({ tokensPerSecond: _, checkpoint: __, ...event }) => event)
 
-test.each(['f32', 'bf16', 'f16'] as const)('three steps, a resume and three more are bit for bit six steps in %s', async (dtype) => {
-  const whole = await settings({ model: await tinyModel({ dtype }) })
+test.each([
+  { dtype: 'f32', ...testedBackends[0] },
+  { dtype: 'bf16', ...testedBackends[0] },
+  { dtype: 'f16', ...testedBackends[0] },
+  { dtype: 'f32', ...testedBackends[1] },
+] as const)('three steps, a resume and three more are bit for bit six steps in $dtype on $name', async ({ dtype, create }) => {
+  const backend = await create()
+  const whole = await settings({ model: await tinyModel({ dtype, backend }) })
   const expected = await collect(whole)
   const checkpoint = { folder: join(folder, 'run'), every: 3 }
-  const first = await collect(await settings({ model: await tinyModel({ dtype }), checkpoint }), 3)
+  const first = await collect(await settings({ model: await tinyModel({ dtype, backend }), checkpoint }), 3)
   expect(first).toHaveLength(3)
-  const resumed = await settings({ model: await tinyModel({ seed: 999, dtype }), checkpoint, resume: checkpoint.folder })
+  const resumed = await settings({ model: await tinyModel({ seed: 999, dtype, backend }), checkpoint, resume: checkpoint.folder })
   const rest = await collect(resumed)
   expect(numbers([...first, ...rest])).toEqual(numbers(expected))
   expect(expected.at(-1)!.distillationLoss).toBeGreaterThan(0)
   for (const [name, tensor] of whole.model.parameters) {
     const other = resumed.model.parameters.get(name)!
-    expect(await resumed.model.backend.memory.download(other)).toEqual(await whole.model.backend.memory.download(tensor))
+    expect(await backend.memory.download(other)).toEqual(await backend.memory.download(tensor))
   }
+  backend.dispose()
+})
+
+test('a resume after a skipped step is bit for bit the run without it', async () => {
+  const text = await letterData(TEXT)
+  // The first step sees rows 0 and 1.
+  const data: TrainingData = {
+    fingerprint: 'not a number at first',
+    rows: (options) => ({
+      row: (index) => {
+        const { sequences } = text.rows(options).row(index)
+        return { sequences, targetWeights: sequences.map(({ length }) => new Float32Array(length).fill(index === 0 ? Number.NaN : 1)) }
+      },
+    }),
+  }
+  const expected = await collect(await settings({ data }))
+  const first = await collect(await settings({ data, checkpoint: { folder, every: 3 } }), 3)
+  expect(first.map(({ skipped }) => skipped)).toEqual([true, false, false])
+  const rest = await collect(await settings({ data, resume: folder }))
+  expect(numbers([...first, ...rest])).toEqual(numbers(expected))
+  expect(JSON.parse(await readFile(join(await findCheckpoint(folder), 'trainer.json'), 'utf8'))).toMatchObject({ step: 3, updates: 2 })
 })
 
 test('an abort while a step runs lets it finish, saves it and ends', async () => {
@@ -109,7 +139,7 @@ test('a checkpoint is a model folder, and only the newest are kept', async () =>
   const { model } = await loadModel(newest, { backend: await reference() })
   expect(model.phsa.blockSize).toBe(4)
   const record = JSON.parse(await readFile(join(newest, 'trainer.json'), 'utf8'))
-  expect(record).toMatchObject({ version: 1, step: 6, tokens: 480, row: 12, stage: 1, topK: 2, policy: 'phsa', seed: 5 })
+  expect(record).toMatchObject({ version: 1, step: 6, updates: 6, tokens: 480, row: 12, stage: 1, topK: 2, policy: 'phsa', seed: 5 })
   expect(record.schedule.stages).toHaveLength(2)
 })
 
@@ -197,4 +227,108 @@ test('a checkpoint that cannot be written leaves the earlier one', async () => {
   await expect(run()).rejects.toThrow('earlier checkpoints are untouched')
   expect(existsSync(join(folder, 'step-00000003', 'trainer.json'))).toBe(true)
   expect((await readdir(folder)).filter((name) => name.startsWith('.'))).toEqual([])
+})
+
+test.each([
+  ['tieWordEmbeddings', { tieWordEmbeddings: true }],
+  ['ropeTheta', { ropeTheta: 500 }],
+  ['layers', { layers: 1 }],
+])('does not resume into a model with another %s, even where its parameters are all there', async (setting, change) => {
+  const untied = { ...tinyConfig, tieWordEmbeddings: false }
+  await collect(await settings({ model: await tinyModel({ config: untied }), checkpoint: { folder, every: 3 } }), 3)
+  const other = await settings({ model: await tinyModel({ config: { ...untied, ...change } }), resume: folder })
+  await expect(collect(other)).rejects.toThrow(`${setting} is`)
+})
+
+test('a tokenizer that is not there is reported before the first step', async () => {
+  const events = createTrainer(await settings({ checkpoint: { folder, tokenizerFrom: join(folder, 'none') } }))[Symbol.asyncIterator]()
+  await expect(events.next()).rejects.toThrow(/no tokenizer\.json/)
+})
+
+test('a resume cuts a log down to nothing where all its steps are done again', async () => {
+  const log = join(folder, 'steps.jsonl')
+  await writeFile(log, '{"step":9}\n{"step":10}\n')
+  await StepLog.open(log, 3)
+  expect(await readFile(log, 'utf8')).toBe('')
+})
+
+test.each(['\n', 'null\n', '\n{"step":9}\n', 'my notes\n', '{"step":9'])(
+  'a file that is no log is refused and left as it is: %j',
+  async (text) => {
+    const log = join(folder, 'steps.jsonl')
+    await writeFile(log, text)
+    for (const resumedAt of [undefined, 3]) {
+      await expect(StepLog.open(log, resumedAt)).rejects.toMatchObject({
+        setting: 'log',
+        message: expect.stringContaining('is no step log'),
+      })
+    }
+    expect(await readFile(log, 'utf8')).toBe(text)
+  },
+)
+
+test('a new run does not go on in the log of another', async () => {
+  const log = join(folder, 'steps.jsonl')
+  await collect(await settings({ log, steps: 2 }))
+  const written = await readFile(log, 'utf8')
+  await expect(collect(await settings({ log, steps: 2 }))).rejects.toThrow('holds the steps of another run')
+  expect(await readFile(log, 'utf8')).toBe(written)
+})
+
+test('a checkpoint past the last step is refused, one at the last step ends at once', async () => {
+  await collect(await settings({ checkpoint: { folder, every: 3 } }), 3)
+  await expect(collect(await settings({ resume: folder, steps: 2 }))).rejects.toMatchObject({ code: 'invalid-config', setting: 'steps' })
+  expect(await collect(await settings({ resume: folder, steps: 3 }))).toEqual([])
+})
+
+async function readAll(path: string): Promise<Map<string, StoredTensor>> {
+  const tensors = new Map<string, StoredTensor>()
+  for await (const [name, tensor] of readSafetensors(path)) tensors.set(name, tensor)
+  return tensors
+}
+
+test.each([
+  ['model.safetensors', 'model.norm.weight', 'lacks model.norm.weight', undefined],
+  ['model.safetensors', 'model.embed_tokens.weight', 'is [16,30]', (shape: readonly number[]) => [...shape].reverse()],
+  ['optimizer.safetensors', 'model.norm.weight.mean', 'lacks model.norm.weight.mean', undefined],
+  ['optimizer.safetensors', 'model.embed_tokens.weight.variance', 'is [16,30]', (shape: readonly number[]) => [...shape].reverse()],
+] as const)('a damaged %s leaves the model whole: %s %s', async (file, name, message, reshape) => {
+  await collect(await settings({ checkpoint: { folder, every: 3 } }), 3)
+  const path = join(await findCheckpoint(folder), file)
+  const tensors = await readAll(path)
+  const tensor = tensors.get(name)!
+  tensors.delete(name)
+  if (reshape) tensors.set(name, { ...tensor, shape: reshape(tensor.shape) })
+  await writeSafetensors(path, tensors as Parameters<typeof writeSafetensors>[1])
+  const [model, untouched] = [await tinyModel({ seed: 999 }), await tinyModel({ seed: 999 })]
+  await expect(collect(await settings({ model, resume: folder }))).rejects.toThrow(message)
+  for (const [parameter, value] of model.parameters) {
+    const expected = await untouched.backend.memory.download(untouched.parameters.get(parameter)!)
+    expect(await model.backend.memory.download(value)).toEqual(expected)
+  }
+})
+
+test('an f32 model that resumes a bf16 run takes its f32 copies', async () => {
+  await collect(await settings({ model: await tinyModel({ dtype: 'bf16' }), checkpoint: { folder, every: 3 } }), 3)
+  const model = await tinyModel({ seed: 999 })
+  await collect(await settings({ model, resume: folder, steps: 3 }))
+  const path = await findCheckpoint(folder)
+  const [stored, state] = [await readAll(join(path, 'model.safetensors')), await readAll(join(path, 'optimizer.safetensors'))]
+  const name = 'model.embed_tokens.weight'
+  expect(await model.backend.memory.download(model.parameters.get(name)!)).toEqual(state.get(`${name}.master`)!.data)
+  expect(state.get(`${name}.master`)!.data).not.toEqual(stored.get(name)!.data)
+})
+
+test('a 16-bit checkpoint that lacks one of its f32 copies is damaged, and so is one without its optimizer', async () => {
+  await collect(await settings({ model: await tinyModel({ dtype: 'bf16' }), checkpoint: { folder, every: 3 } }), 3)
+  const path = join(await findCheckpoint(folder), 'optimizer.safetensors')
+  const tensors = await readAll(path)
+  tensors.delete('model.norm.weight.master')
+  await writeSafetensors(path, tensors as Parameters<typeof writeSafetensors>[1])
+  for (const dtype of ['bf16', 'f32'] as const) {
+    const resumed = await settings({ model: await tinyModel({ dtype }), resume: folder })
+    await expect(collect(resumed)).rejects.toThrow('lacks model.norm.weight.master')
+  }
+  await rm(path)
+  await expect(collect(await settings({ model: await tinyModel({ dtype: 'bf16' }), resume: folder }))).rejects.toThrow('cannot be read')
 })

@@ -3,6 +3,7 @@ import type { DecoderModel } from '@phsa/model'
 import { beforeAll, expect, test } from 'vitest'
 import { type EvaluationOptions, type EvaluationRow, evaluateSelections } from '../src/evaluate-selections.js'
 import { heldOutBatches } from '../src/held-out-batches.js'
+import type { TextDataset } from '../src/text-dataset.js'
 import { createTrainer } from '../src/trainer.js'
 import { letterData, letterPunctuation, tinyModel } from './tiny-model.js'
 
@@ -13,10 +14,11 @@ const STORY =
 
 let model: DecoderModel
 let options: EvaluationOptions
+let data: TextDataset
 beforeAll(async () => {
   model = await tinyModel({ phsa })
   const schedule = new SparsitySchedule([{ kind: 'dense', share: 1 }])
-  const data = await letterData(STORY)
+  data = await letterData(STORY)
   // A few steps, so that attention is no longer flat.
   const trainer = createTrainer({
     model,
@@ -103,4 +105,15 @@ test('says what is wrong', async () => {
   await expect(evaluate({ batches: [] })).rejects.toThrow('batches counts 0')
   await expect(evaluate({ policies: ['none'] })).rejects.toThrow('no selection policy')
   await expect(evaluate({ signal: AbortSignal.abort(new Error('stopped')) })).rejects.toThrow('stopped')
+})
+
+test('says before the recall pass that the batches for perplexity are too short', async () => {
+  const short = (tokens: number) => heldOutBatches(data, { windows: 1, tokens, punctuation: letterPunctuation })
+  // 48 tokens are visible; the last of 49 is past them, but predicts nothing.
+  for (const tokens of [40, 49]) {
+    const run = evaluateSelections({ ...options, batches: [...short(tokens), ...options.batches], topKs: [1], perplexityBatches: 1 })
+    await expect(run.next()).rejects.toThrow('perplexityBatches')
+  }
+  const enough = { batches: [...short(50), ...options.batches.slice(0, 1)], topKs: [1], policies: ['phsa'], perplexityBatches: 1 }
+  expect((await evaluate(enough)).table[1].perplexity).toBeGreaterThan(1)
 })

@@ -1,6 +1,6 @@
 import * as fc from 'fast-check'
 import { expect, test } from 'vitest'
-import { splitDocuments, TextDataset } from '../src/text-dataset.js'
+import { type DocumentTokenizer, splitDocuments, TextDataset } from '../src/text-dataset.js'
 
 const SEPARATOR = 0
 
@@ -108,4 +108,17 @@ test('tokenizing tells how far it is and puts the separator after each document'
   expect([data.totalDocuments, data.totalTokens]).toEqual([2, 7])
   await expect(TextDataset.fromText('a', { encode: () => [1, 2] })).rejects.toThrow('separatorId')
   await expect(TextDataset.fromText('\n\n', { encode: () => [1] }, { separatorId: 0 })).rejects.toThrow('no document')
+})
+
+test('takes <|endoftext|> as the separator only where its id decodes back to it', async () => {
+  const separatorOf = async (tokenizer: DocumentTokenizer) => {
+    const data = await TextDataset.fromText('a', tokenizer)
+    return data.rows({ sequenceTokens: 3, seed: 0 }).row(0).sequences[0].at(-1)
+  }
+  const encode = (text: string) => (text === 'a' ? [5] : [7])
+  expect(await separatorOf({ encode, decode: () => '<|endoftext|>', eosTokenId: 3 })).toBe(7)
+  expect(await separatorOf({ encode, decode: () => '<unk>', eosTokenId: 3 })).toBe(3)
+  expect(await separatorOf({ encode, eosTokenId: 3 })).toBe(3)
+  await expect(separatorOf({ encode, decode: () => '<unk>' })).rejects.toThrow('separatorId')
+  await expect(separatorOf({ encode })).rejects.toThrow('separatorId')
 })

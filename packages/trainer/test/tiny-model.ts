@@ -1,4 +1,4 @@
-import { type DType, type PhsaConfig, PunctuationTable, phsaConfig, reference } from '@phsa/core'
+import { type DType, type ModelBackend, type PhsaConfig, PunctuationTable, phsaConfig, reference } from '@phsa/core'
 import { type DecoderConfig, DecoderModel } from '@phsa/model'
 import { type DocumentTokenizer, TextDataset } from '../src/text-dataset.js'
 
@@ -37,14 +37,22 @@ export const tinyConfig: DecoderConfig = {
 export const tinyPhsa: PhsaConfig = phsaConfig({ blockSize: 4, initTokens: 4, localTokens: 8, topK: 2 })
 
 export interface TinyModelOptions {
+  config?: DecoderConfig
   seed?: number
   phsa?: PhsaConfig
   dtype?: DType
+  /** Default: a new reference backend. */
+  backend?: ModelBackend
 }
 
-export async function tinyModel({ seed = 7, phsa = tinyPhsa, dtype = 'f32' }: TinyModelOptions = {}): Promise<DecoderModel> {
-  const backend = await reference()
-  return DecoderModel.create({ config: tinyConfig, backend, phsa, seed, dtype })
+export async function tinyModel({
+  config = tinyConfig,
+  seed = 7,
+  phsa = tinyPhsa,
+  dtype = 'f32',
+  backend,
+}: TinyModelOptions = {}): Promise<DecoderModel> {
+  return DecoderModel.create({ config, backend: backend ?? (await reference()), phsa, seed, dtype })
 }
 
 export function letterData(text: string): Promise<TextDataset> {

@@ -1,9 +1,11 @@
 import { isPhsaError, SparsitySchedule } from '@phsa/core'
 import { expect, test } from 'vitest'
 import type { StepEvent } from '../src/step-event.js'
+import { TextDataset } from '../src/text-dataset.js'
 import { createTrainer } from '../src/trainer.js'
 import type { TrainerOptions } from '../src/trainer-options.js'
 import type { TrainingData } from '../src/training-data.js'
+import { testedBackends } from './backends.js'
 import { letterData, letterPunctuation, tinyModel } from './tiny-model.js'
 
 const POEM = 'the cat sat on the mat, and the dog sat on the log. the cat saw the dog, the dog saw the cat.'
@@ -105,9 +107,10 @@ test('leaves nothing behind on the backend but the model', async () => {
   expect(model.backend.memory.usage()).toEqual(before)
 })
 
-test('a step without a finite loss is reported and changes nothing', async () => {
+test.each(testedBackends)('a step without a finite loss is reported and changes nothing on $name', async ({ create }) => {
   const data = weighted(await letterData(POEM), (row) => (row === 1 ? Number.NaN : 1))
-  const model = await tinyModel()
+  const backend = await create()
+  const model = await tinyModel({ backend })
   const options: TrainerOptions = { model, data, batch: { sequences: 1, tokens: 32 }, steps: 3, schedule: dense }
   const embedding = model.parameters.get('model.embed_tokens.weight')!
   const values: ArrayLike<number>[] = []
@@ -120,6 +123,44 @@ test('a step without a finite loss is reported and changes nothing', async () =>
   expect(skipped).toEqual([false, true, false])
   expect(values[1]).toEqual(values[0])
   expect(values[2]).not.toEqual(values[1])
+  backend.dispose()
+})
+
+test('a skipped step does not count in the bias correction of the next', async () => {
+  const text = await letterData(POEM)
+  const embeddingAfter = async (data: TrainingData, steps: number) => {
+    const model = await tinyModel()
+    const optimizer = { warmupSteps: 0, decay: 'none' } as const
+    await collect({ model, data, batch: { sequences: 1, tokens: 32 }, steps, schedule: dense, optimizer })
+    return model.backend.memory.download(model.parameters.get('model.embed_tokens.weight')!)
+  }
+  const skipping = weighted(text, (row) => (row === 0 ? Number.NaN : 1))
+  const starting: TrainingData = {
+    fingerprint: 'from row 1',
+    rows: (options) => ({
+      row: (index) =>
+        weighted(text, () => 1)
+          .rows(options)
+          .row(index + 1),
+    }),
+  }
+  expect(await embeddingAfter(skipping, 2)).toEqual(await embeddingAfter(starting, 1))
+})
+
+test('a row of another length than the batch has is named', async () => {
+  const data: TrainingData = {
+    fingerprint: 'uneven',
+    rows: ({ sequenceTokens }) => ({ row: (index) => ({ sequences: [new Int32Array(index === 3 ? 9 : sequenceTokens).fill(1)] }) }),
+  }
+  const options: TrainerOptions = { model: await tinyModel(), data, batch: { sequences: 2, tokens: 16 }, steps: 3, schedule: dense }
+  await expect(collect(options)).rejects.toThrow('row 3 of the data has 9 tokens')
+})
+
+test('ids past the vocabulary are refused before the first step', async () => {
+  const data = new TextDataset([[1, 2, 3, 30, 4]], 0)
+  const options = { model: await tinyModel(), data, batch: { sequences: 1, tokens: 4 }, steps: 1 }
+  expect(() => createTrainer(options)).toThrow(/ids up to 30.*tokenizer/)
+  expect(new TextDataset([[1]], 31).largestId).toBe(31)
 })
 
 test('too many skipped steps in a row end the run with a clear error', async () => {

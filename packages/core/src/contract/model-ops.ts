@@ -107,7 +107,7 @@ export interface ModelOps {
 
   /**
    * One AdamW step over all parameters, in place; the gradients stay as they are.
-   * @param control f32 [3]: learning rate, 1 - beta1^t, 1 - beta2^t; t counts skipped steps too
+   * @param control f32 [3]: learning rate, 1 - beta1^t, 1 - beta2^t; t counts the steps that were taken
    * @param norm f32 [2] from `gradientNorm`
    */
   adamw(parameters: readonly AdamwParameter[], control: Tensor, norm: Tensor, options: AdamwOptions): void
