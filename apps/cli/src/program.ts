@@ -96,6 +96,16 @@ function buildProgram(outcome: Outcome): Command {
     .option('--dense', 'attend to everything')
     .option('--policy <name>', 'how blocks are selected', 'phsa')
     .option('--max-new-tokens <n>', 'tokens to write at most', integerBetween(1), 64)
+    .option(
+      '--temperature <x>',
+      'above 0 draws tokens at random; 0 takes the likeliest (default: 0, or 1 with another option of sampling)',
+      numberBetween(0, 100),
+    )
+    .option('--sample-top-k <n>', 'sampling: draw from the n likeliest tokens; 0 for all', integerBetween(0))
+    .option('--top-p <x>', 'sampling: draw from the likeliest tokens that hold this share of the probability', numberBetween(1e-6, 1))
+    .option('--min-p <x>', 'sampling: draw from tokens of at least this share of the likeliest one’s probability', numberBetween(0, 1))
+    .option('--seed <n>', 'sampling: the same number writes the same text (default: 0)', integerBetween(0, 2 ** 31 - 1))
+    .option('--stop <text>', 'end before this text; may be given several times', oneMore)
     .addOption(backendOption())
     .action(finish(async (options) => (await import('./commands/generate.js')).runGenerate(options)))
 
@@ -139,6 +149,11 @@ function backendOption(): Option {
 function nonEmpty(text: string): string {
   if (text === '') throw new InvalidArgumentError('It must not be empty.')
   return text
+}
+
+/** Collects the texts of an option that may be given several times. */
+function oneMore(text: string, before: readonly string[] = []): readonly string[] {
+  return [...before, nonEmpty(text)]
 }
 
 function packageVersion(): string {

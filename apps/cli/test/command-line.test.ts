@@ -32,6 +32,20 @@ describe('command line', () => {
     expect(stderr).toContain('from 0 to 64')
   })
 
+  test.each([
+    ['--temperature', '-1', 'from 0 to 100'],
+    ['--sample-top-k', '1.5', 'an integer of at least 0'],
+    ['--top-p', '0', 'to 1'],
+    ['--min-p', '2', 'from 0 to 1'],
+    ['--seed', 'x', 'an integer from 0'],
+    ['--stop', '', 'must not be empty'],
+  ])('generate %s "%s" is bad usage', async (option, value, allowed) => {
+    const { code, stderr } = await runPhsa(['generate', '--model', 'm', '--prompt', 'p', option, value])
+    expect(code).toBe(2)
+    expect(stderr).toContain(option)
+    expect(stderr).toContain(allowed)
+  })
+
   test('a missing file is one line without a stack', async () => {
     const { code, stderr } = await runPhsa(['inspect', join(folder, 'nowhere.txt')])
     expect(code).toBe(2)

@@ -81,6 +81,24 @@ describe('phsa train', () => {
     }
   })
 
+  test('generate samples the same text from the same seed, and stops before a stop text', async () => {
+    const common = ['generate', '--model', finished, '--prompt', 'It is', '--max-new-tokens', '12', '--backend', 'reference']
+    const sampled = [...common, '--temperature', '1.5', '--sample-top-k', '500', '--top-p', '0.99', '--min-p', '0.0001', '--seed']
+    const [greedy, cold, first, again, other] = await Promise.all(
+      [common, [...common, '--temperature', '0'], [...sampled, '3'], [...sampled, '3'], [...sampled, '4']].map((args) => runPhsa(args)),
+    )
+    expect(first).toMatchObject({ code: 0, stderr: '' })
+    expect(again.stdout).toBe(first.stdout)
+    expect(other.stdout).not.toBe(first.stdout)
+    expect(first.stdout).not.toBe(greedy.stdout)
+    expect(cold.stdout).toBe(greedy.stdout)
+
+    const written = first.stdout.slice('It is'.length, -1)
+    const stop = written.slice(4, 7)
+    const stopped = await runPhsa([...sampled, '3', '--stop', 'never written', '--stop', stop])
+    expect(stopped.stdout).toBe(`It is${written.slice(0, written.indexOf(stop))}\n`)
+  })
+
   test('inspect with the trained model names the layer and what is selected', async () => {
     const { code, stdout } = await runPhsa([
       'inspect',

@@ -1,30 +1,35 @@
 import type { CapturedStep, PhsaConfig, Tensor } from '@phsa/core'
-import { type Greedy, likeliest, uploadGreedy } from './greedy-choice.js'
 import type { PagedDecoder, PagedStep } from './paged-decoder.js'
 import { disposeChunk, type SequenceChunk, uploadChunk, writeChunk } from './sequence-chunk.js'
+import type { TokenDraw } from './token-draw.js'
 
 /** One token through all layers, over and over: its tensors stay in place, so that a backend that can record a step replays it. */
 export class DecodeStep {
   readonly #decoder: PagedDecoder
   readonly #step: PagedStep
-  readonly #greedy: Greedy
+  readonly #draw: TokenDraw
   #captured: CapturedStep<Tensor> | undefined
   #result: Tensor | undefined
 
-  /** @param first any chunk of one token; `run` rewrites it */
-  constructor(decoder: PagedDecoder, first: SequenceChunk, phsa: PhsaConfig) {
+  /**
+   * @param draw the caller's, who disposes it
+   * @param first any chunk of one token; `run` rewrites it
+   */
+  constructor(decoder: PagedDecoder, draw: TokenDraw, first: SequenceChunk, phsa: PhsaConfig) {
     const { memory } = decoder.model.backend
     const { pages, pageTokens } = decoder.options
     this.#decoder = decoder
     this.#step = uploadChunk(memory, first, phsa, { pages, pageTokens, maxKeys: pages * pageTokens })
-    this.#greedy = uploadGreedy(memory, 0)
+    this.#draw = draw
   }
 
-  /** Takes the token in and gives the likeliest next one: i32 [1], overwritten by the next run. */
+  /** Takes the token in and gives what `TokenDraw.token` makes the next one of; overwritten by the next run. */
   async run(chunk: SequenceChunk): Promise<Tensor> {
     const { backend } = this.#decoder.model
     const isFirst = this.#result === undefined
     writeChunk(backend.memory, this.#step, chunk)
+    this.#draw.read(chunk.ids)
+    this.#draw.advance()
     // Recorded on the second run: the first has compiled everything, and many generations have no second.
     if (!isFirst && backend.capture && !this.#captured) this.#captured = await backend.capture(() => this.#compute())
     if (this.#captured) {
@@ -40,12 +45,10 @@ export class DecodeStep {
     this.#captured?.dispose()
     this.#result?.dispose()
     disposeChunk(this.#step)
-    this.#greedy.row.dispose()
-    this.#greedy.control.dispose()
   }
 
   #compute(): Tensor {
     const decoder = this.#decoder
-    return decoder.model.backend.memory.scope(() => likeliest(decoder, decoder.advance(this.#step), this.#greedy))
+    return decoder.model.backend.memory.scope(() => this.#draw.prepare(decoder.advance(this.#step)))
   }
 }

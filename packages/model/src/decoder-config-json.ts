@@ -1,5 +1,6 @@
 import type { DType, PhsaConfig } from '@phsa/core'
 import type { DecoderConfig } from './decoder-config.js'
+import { ropeScalingJson } from './decoder-config-rope.js'
 
 /**
  * The config.json of a model: what transformers 4 and 5 need to open it, and the PHSA parameters under `phsa`, which transformers keeps as an unknown entry.
@@ -8,6 +9,7 @@ import type { DecoderConfig } from './decoder-config.js'
 export function decoderConfigJson(config: DecoderConfig, phsa: PhsaConfig, dtype: DType = 'f32'): Record<string, unknown> {
   const { eosTokenIds } = config
   const typeName = dtype === 'bf16' ? 'bfloat16' : dtype === 'f16' ? 'float16' : 'float32'
+  const ropeScaling = ropeScalingJson(config.ropeScaling)
   return {
     architectures: ['Qwen3ForCausalLM'],
     model_type: 'qwen3',
@@ -27,8 +29,9 @@ export function decoderConfigJson(config: DecoderConfig, phsa: PhsaConfig, dtype
     num_hidden_layers: config.layers,
     num_key_value_heads: config.kvHeads,
     rms_norm_eps: config.rmsNormEpsilon,
-    // Both forms: transformers 5 reads the parameters, 4 the bare number.
-    rope_parameters: { rope_theta: config.ropeTheta, rope_type: 'default' },
+    // Both forms: transformers 5 reads the parameters, 4 the scaling and the bare number.
+    rope_parameters: { rope_theta: config.ropeTheta, ...ropeScaling },
+    ...(config.ropeScaling && { rope_scaling: ropeScaling }),
     rope_theta: config.ropeTheta,
     sliding_window: null,
     tie_word_embeddings: config.tieWordEmbeddings,

@@ -1,5 +1,8 @@
 import { InvalidConfigError } from '@phsa/core'
+import { count, positive } from './config-numbers.js'
+import { readRope, requireRopeScaling } from './decoder-config-rope.js'
 import { isRecord } from './is-record.js'
+import type { RopeScaling } from './rope-scaling.js'
 
 /** Shape of a Qwen3-class decoder: grouped-query attention with QK norm and RoPE, SwiGLU, RMS norm, no biases. */
 export interface DecoderConfig {
@@ -15,6 +18,8 @@ export interface DecoderConfig {
   readonly headDim: number
   readonly rmsNormEpsilon: number
   readonly ropeTheta: number
+  /** Absent: none. Does not raise maxPositions, as in transformers. */
+  readonly ropeScaling?: RopeScaling
   /** Longest sequence. */
   readonly maxPositions: number
   /** Whether the output projection is the embedding table. */
@@ -26,7 +31,7 @@ export interface DecoderConfig {
 /**
  * Reads a Hugging Face config.json, of transformers 4 (`rope_theta`) and 5 (`rope_parameters`).
  * @param json the parsed file
- * @throws InvalidConfigError naming the setting: another architecture, RoPE scaling, biases, sliding windows, or sizes that do not fit
+ * @throws InvalidConfigError naming the setting: another architecture, a RoPE scaling other than linear and YaRN, biases, sliding windows, or sizes that do not fit
  */
 export function parseDecoderConfig(json: unknown): DecoderConfig {
   if (!isRecord(json)) throw new InvalidConfigError('config.json', 'config.json must hold one JSON object.')
@@ -40,7 +45,7 @@ export function parseDecoderConfig(json: unknown): DecoderConfig {
     kvHeads: count(json, 'num_key_value_heads'),
     headDim: count(json, 'head_dim'),
     rmsNormEpsilon: positive(json, 'rms_norm_eps'),
-    ropeTheta: ropeTheta(json),
+    ...readRope(json),
     maxPositions: count(json, 'max_position_embeddings'),
     tieWordEmbeddings: json.tie_word_embeddings === true,
     eosTokenIds: tokenIds(json, 'eos_token_id'),
@@ -53,7 +58,7 @@ export function parseDecoderConfig(json: unknown): DecoderConfig {
  * Checks a configuration that was put together by hand.
  * @throws InvalidConfigError naming the setting
  */
-export function requireFit({ heads, kvHeads, headDim }: DecoderConfig): void {
+export function requireFit({ heads, kvHeads, headDim, ropeTheta, ropeScaling }: DecoderConfig): void {
   if (heads % kvHeads !== 0) {
     throw new InvalidConfigError(
       'num_attention_heads',
@@ -61,6 +66,7 @@ export function requireFit({ heads, kvHeads, headDim }: DecoderConfig): void {
     )
   }
   if (headDim % 2 !== 0) throw new InvalidConfigError('head_dim', `head_dim is ${headDim}; rotary embedding needs an even number.`)
+  if (ropeScaling !== undefined) requireRopeScaling(ropeScaling, ropeTheta)
 }
 
 /**
@@ -94,37 +100,8 @@ function requireArchitecture(json: Record<string, unknown>): void {
   }
 }
 
-function ropeTheta(json: Record<string, unknown>): number {
-  for (const name of ['rope_scaling', 'rope_parameters']) {
-    const rope = json[name]
-    if (!isRecord(rope)) continue
-    const type = rope.rope_type ?? rope.type
-    if (type !== undefined && type !== 'default') {
-      throw new InvalidConfigError(name, `${name}.rope_type is ${JSON.stringify(type)}; only "default" is supported, without scaling.`)
-    }
-  }
-  const rope = json.rope_parameters
-  return isRecord(rope) && rope.rope_theta !== undefined ? positive(rope, 'rope_theta') : positive(json, 'rope_theta')
-}
-
 function only(json: Record<string, unknown>, name: string, allowed: readonly unknown[], remedy = ''): void {
   if (allowed.includes(json[name])) return
   const choices = allowed.filter((value) => value !== undefined).map((value) => JSON.stringify(value))
   throw new InvalidConfigError(name, `${name} is ${JSON.stringify(json[name])}; allowed: ${choices.join(', ')}. ${remedy}`.trimEnd())
-}
-
-function count(json: Record<string, unknown>, name: string): number {
-  const value = json[name]
-  if (!Number.isSafeInteger(value) || (value as number) < 1 || (value as number) > 2 ** 30) {
-    throw new InvalidConfigError(name, `${name} is ${JSON.stringify(value) ?? 'missing'}; it must be an integer from 1 to ${2 ** 30}.`)
-  }
-  return value as number
-}
-
-function positive(json: Record<string, unknown>, name: string): number {
-  const value = json[name]
-  if (typeof value !== 'number' || !(value > 0)) {
-    throw new InvalidConfigError(name, `${name} is ${JSON.stringify(value) ?? 'missing'}; it must be a positive number.`)
-  }
-  return value
 }

@@ -92,7 +92,7 @@ export class DecoderModel {
     this.dtype = options.dtype ?? 'f32'
     this.recompute = options.recompute ?? false
     this.parameters = parameters
-    this.#rope = uploadRopeTable(backend.memory, Math.min(config.maxPositions, INITIAL_POSITIONS), config.headDim, config.ropeTheta)
+    this.#rope = uploadRopeTable(backend.memory, Math.min(config.maxPositions, INITIAL_POSITIONS), config)
   }
 
   /**
@@ -141,7 +141,7 @@ export class DecoderModel {
     }
     if (positions <= this.#rope.cos.shape[0]) return
     const { memory } = this.backend
-    const larger = uploadRopeTable(memory, positions, this.config.headDim, this.config.ropeTheta)
+    const larger = uploadRopeTable(memory, positions, this.config)
     this.#rope.cos.dispose()
     this.#rope.sin.dispose()
     this.#rope = larger
@@ -150,7 +150,7 @@ export class DecoderModel {
   /** The rotary table for that many positions: the model's, or one that belongs to the caller's scope when it is too short. */
   ropeFor(positions: number): RopeTable {
     if (positions <= this.#rope.cos.shape[0]) return this.#rope
-    return uploadRopeTable(this.backend.memory, positions, this.config.headDim, this.config.ropeTheta)
+    return uploadRopeTable(this.backend.memory, positions, this.config)
   }
 
   /** Logits [T, V] of every token: for short batches, since they are whole in memory. */

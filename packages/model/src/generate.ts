@@ -1,12 +1,13 @@
-import { densePolicy, type Memory, type PunctuationTable, phsaPolicy, type Tensor } from '@phsa/core'
+import { densePolicy, type PunctuationTable, phsaPolicy } from '@phsa/core'
 import type { AttentionChoice } from './attention-choice.js'
 import { DecodeStep } from './decode-step.js'
 import type { DecoderModel } from './decoder-model.js'
-import { likeliest, uploadGreedy } from './greedy-choice.js'
 import { InvalidInputError } from './invalid-input-error.js'
 import { defaultPageTokens, PagedDecoder } from './paged-decoder.js'
+import { completeSampling, type SamplingSettings } from './sampling-settings.js'
 import { type SequenceChunk, uploadChunk } from './sequence-chunk.js'
 import { requireIds } from './token-batch.js'
+import { TokenDraw } from './token-draw.js'
 
 /** How much to generate, from what attention, and when to stop. */
 export interface GenerateOptions {
@@ -20,13 +21,16 @@ export interface GenerateOptions {
   readonly prefillChunk?: number
   /** Ids that end the text; default: the model's. They are not given out. */
   readonly stopTokenIds?: readonly number[]
+  /** Without it the likeliest token is taken each time. */
+  readonly sampling?: SamplingSettings
   readonly signal?: AbortSignal
 }
 
 /**
- * Continues a prompt greedily, one token id at a time, on a paged cache: the prompt in chunks, then token by token. Ends at a stop token or at
+ * Continues a prompt, one token id at a time, on a paged cache: the prompt in chunks, then token by token. Ends at a stop token or at
  * `maxNewTokens`. Everything it holds on the backend is freed when it ends, fails, or the caller stops asking.
- * @throws InvalidInputError for an empty prompt, ids outside the vocabulary, or more tokens than the model has positions; the signal's reason when it aborts
+ * @throws InvalidInputError for an empty prompt, ids outside the vocabulary, more tokens than the model has positions, or a sampling setting out of its
+ * bounds; the signal's reason when it aborts
  */
 export async function* generate(
   model: DecoderModel,
@@ -35,6 +39,7 @@ export async function* generate(
 ): AsyncGenerator<number, void, undefined> {
   const { maxNewTokens, punctuation, prefillChunk = 512, stopTokenIds = model.config.eosTokenIds, signal } = options
   requirePrompt(model, prompt, maxNewTokens, prefillChunk)
+  const sampling = completeSampling(options.sampling)
   signal?.throwIfAborted()
   if (maxNewTokens === 0) return
 
@@ -50,20 +55,21 @@ export async function* generate(
   })
   const { memory, limits } = model.backend
   const decoder = new PagedDecoder(model, { attention, pages, pageTokens })
+  let draw: TokenDraw | undefined
   let decode: DecodeStep | undefined
   let id = -1
   try {
+    draw = new TokenDraw(decoder, sampling)
     for (let start = 0; start < prompt.length; start += prefillChunk) {
       const chunk = chunkOf(prompt.subarray(start, start + prefillChunk), start)
+      draw.read(chunk.ids)
+      if (start + prefillChunk >= prompt.length) draw.advance()
       // Asked for after every chunk, though only the last answer counts: waiting for it bounds the queue, and an abort is heard in between.
-      const next = memory.scope(() => {
-        const hidden = decoder.advance(uploadChunk(memory, chunk, phsa, { pages, pageTokens }))
-        return likeliest(decoder, hidden, uploadGreedy(memory, chunk.ids.length - 1))
-      })
+      const prepared = memory.scope(() => draw!.prepare(decoder.advance(uploadChunk(memory, chunk, phsa, { pages, pageTokens }))))
       try {
-        id = await downloadToken(memory, next)
+        id = await draw.token(prepared)
       } finally {
-        next.dispose()
+        prepared.dispose()
       }
       if (limits.blocking) await eventLoopTurn()
       signal?.throwIfAborted()
@@ -75,18 +81,15 @@ export async function* generate(
       if (made === maxNewTokens) return
       signal?.throwIfAborted()
       const chunk = chunkOf(Int32Array.of(id), prompt.length + made - 1)
-      decode ??= new DecodeStep(decoder, chunk, phsa)
-      id = await downloadToken(memory, await decode.run(chunk))
+      decode ??= new DecodeStep(decoder, draw, chunk, phsa)
+      id = await draw.token(await decode.run(chunk))
       if (limits.blocking) await eventLoopTurn()
     }
   } finally {
     decode?.dispose()
+    draw?.dispose()
     decoder.dispose()
   }
-}
-
-async function downloadToken(memory: Memory, token: Tensor): Promise<number> {
-  return (await memory.download(token))[0]
 }
 
 function attentionOf(model: DecoderModel, choice: AttentionChoice | 'dense' | undefined): AttentionChoice {

@@ -40,8 +40,6 @@ test.each([
   [{ attention_bias: true }, /attention_bias is true; allowed: false/],
   [{ use_sliding_window: true }, /use_sliding_window is true.*localTokens/],
   [{ layer_types: ['full_attention', 'sliding_attention'] }, /layer_types has "sliding_attention"/],
-  [{ rope_scaling: { rope_type: 'yarn', factor: 4 } }, /rope_scaling.rope_type is "yarn"; only "default"/],
-  [{ rope_parameters: { rope_type: 'linear', rope_theta: 1 } }, /rope_parameters.rope_type is "linear"/],
   [{ hidden_act: 'gelu' }, /hidden_act is "gelu"; allowed: "silu"/],
   [{ quantization_config: { bits: 4 } }, /quantization_config .*Quantized/],
   [{ num_key_value_heads: 3 }, /num_attention_heads is 4; it must be a multiple of num_key_value_heads, which is 3/],

@@ -105,6 +105,18 @@ for (const [name, choice] of choices) {
   }
 }
 
+test('gradients are those of the loss under YaRN, whose tables are no rotations: the attention factor is in them', async () => {
+  const ropeScaling = { type: 'yarn', factor: 4, originalMaxPositions: 64, attentionFactor: 1.7 } as const
+  const model = await tinyModel(backend, { config: { ...tinyConfig, ropeScaling }, dtype: 'f64' })
+  const [, sparse] = choices[1]
+  const batch = trainingBatch()
+  const { gradients, loss } = await gradientsOf(model, batch, sparse)
+  const objective = () => value(() => model.loss(batch, sparse).loss)
+  expect(loss).toBe(await objective())
+  await expectGradients(model, gradients, objective)
+  model.dispose()
+})
+
 test('distillation: gradients of its loss with the teacher held fixed reach every layer below', async () => {
   const model = await tinyModel(backend, { dtype: 'f64' })
   const batch = trainingBatch()

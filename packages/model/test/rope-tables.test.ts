@@ -3,7 +3,7 @@ import { ropeAngles } from '../src/rope-tables.js'
 
 test('a large position keeps its phase', () => {
   const headDim = 4
-  const { cos, sin } = ropeAngles(1_000_000, headDim, 10_000)
+  const { cos, sin } = ropeAngles(1_000_000, { headDim, ropeTheta: 10_000 })
   // Column 1 turns by position / theta^(2/4) = position / 100.
   for (const position of [99_999, 123_457, 999_936, 999_999]) {
     expect(cos[position * 2]).toBe(Math.fround(Math.cos(position)))
@@ -15,7 +15,7 @@ test('a large position keeps its phase', () => {
 })
 
 test('angles held in f32 would lose it', () => {
-  const { cos } = ropeAngles(1_000_000, 8, 10_000)
+  const { cos } = ropeAngles(1_000_000, { headDim: 8, ropeTheta: 10_000 })
   const positions = Array.from({ length: 64 }, (_, index) => 999_936 + index)
   const largest = (values: number[]) => Math.max(...values.map(Math.abs))
   // Column 1 of 4 turns by position / 10.

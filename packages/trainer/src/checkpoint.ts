@@ -1,5 +1,6 @@
 import { readdir, readFile, rename, rm, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
+import { isDeepStrictEqual } from 'node:util'
 import { InvalidFileError, type SafetensorsTensor, type Tensor } from '@phsa/core'
 import { type DecoderConfig, type DecoderModel, parseDecoderConfig, saveModel } from '@phsa/model'
 import { checkpointName, RECORD_FILE, syncToDisk } from './checkpoint-folder.js'
@@ -98,16 +99,17 @@ const MODEL_SETTINGS = [
   'headDim',
   'rmsNormEpsilon',
   'ropeTheta',
+  'ropeScaling',
   'tieWordEmbeddings',
 ] as const satisfies readonly (keyof DecoderConfig)[]
 
 async function requireSameModel(path: string, { config }: DecoderModel): Promise<void> {
   const file = join(path, CONFIG_FILE)
   const written = await readDecoderConfig(file)
-  const other = MODEL_SETTINGS.find((setting) => written[setting] !== config[setting])
+  const other = MODEL_SETTINGS.find((setting) => !isDeepStrictEqual(written[setting], config[setting]))
   if (other === undefined) return
   throw new InvalidFileError(
-    `${file}: ${other} is ${written[other]}, this model's is ${config[other]}; resume with the model that was trained.`,
+    `${file}: ${other} is ${JSON.stringify(written[other])}, this model's is ${JSON.stringify(config[other])}; resume with the model that was trained.`,
   )
 }
 

@@ -232,6 +232,7 @@ test('a checkpoint that cannot be written leaves the earlier one', async () => {
 test.each([
   ['tieWordEmbeddings', { tieWordEmbeddings: true }],
   ['ropeTheta', { ropeTheta: 500 }],
+  ['ropeScaling', { ropeScaling: { type: 'linear' as const, factor: 2 } }],
   ['layers', { layers: 1 }],
 ])('does not resume into a model with another %s, even where its parameters are all there', async (setting, change) => {
   const untied = { ...tinyConfig, tieWordEmbeddings: false }

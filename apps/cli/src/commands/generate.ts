@@ -1,5 +1,5 @@
 import { type PhsaConfig, selectionPolicy } from '@phsa/core'
-import { type AttentionChoice, generate, loadModel, TextStream } from '@phsa/model'
+import { type AttentionChoice, generateText, loadModel, type SamplingSettings } from '@phsa/model'
 import { withBackend } from '../backends.js'
 import { ExitCode } from '../exit-code.js'
 import { interruptible } from '../interruption.js'
@@ -12,6 +12,12 @@ export interface GenerateOptions {
   readonly dense?: boolean
   readonly policy: string
   readonly maxNewTokens: number
+  readonly temperature?: number
+  readonly sampleTopK?: number
+  readonly topP?: number
+  readonly minP?: number
+  readonly seed?: number
+  readonly stop?: readonly string[]
   readonly backend?: string
 }
 
@@ -27,16 +33,16 @@ export async function runGenerate(options: GenerateOptions): Promise<ExitCode> {
           throw new UsageError(`${options.model} has no tokenizer.json, which the prompt is read with; copy the model's tokenizer into it.`)
         const attention: AttentionChoice | 'dense' = options.dense ? 'dense' : { policy, phsa: model.phsa }
         process.stdout.write(options.prompt)
-        const prompt = tokenizer.encode(options.prompt)
-        const stream = new TextStream(tokenizer, prompt)
-        const tokens = generate(model, prompt, {
+        const pieces = generateText(model, tokenizer, options.prompt, {
           maxNewTokens: options.maxNewTokens,
           attention,
           punctuation,
+          sampling: samplingOf(options),
+          stop: options.stop,
           signal: interruption.signal,
         })
-        for await (const id of tokens) process.stdout.write(stream.push(id))
-        process.stdout.write(`${stream.end()}\n`)
+        for await (const piece of pieces) process.stdout.write(piece)
+        process.stdout.write('\n')
         return ExitCode.ok
       } catch (error) {
         if (!interruption.requested || error !== interruption.signal.reason) throw error
@@ -47,4 +53,10 @@ export async function runGenerate(options: GenerateOptions): Promise<ExitCode> {
       }
     }),
   )
+}
+
+/** Any sampling option asks for sampling; without one the choice is greedy. */
+function samplingOf({ temperature, sampleTopK: topK, topP, minP, seed }: GenerateOptions): SamplingSettings | undefined {
+  const settings: SamplingSettings = { temperature, topK, topP, minP, seed }
+  return Object.values(settings).some((value) => value !== undefined) ? settings : undefined
 }

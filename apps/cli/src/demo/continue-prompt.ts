@@ -6,7 +6,10 @@ import type { DemoResults } from '../report/demo-results.js'
 /** New tokens of each continuation. */
 const NEW_TOKENS = 48
 
-/** Continues a prompt greedily, once sparsely and once densely. */
+/** The likeliest tokens of so small a model run in a circle; the same draws for both continuations keep them comparable. */
+const SAMPLING = { temperature: 0.8, topK: 40, seed: 1 } as const
+
+/** Continues a prompt with the same draws, once sparsely and once densely. */
 export async function continuePrompt(
   model: DecoderModel,
   prompt: Int32Array,
@@ -14,8 +17,8 @@ export async function continuePrompt(
 ): Promise<DemoResults['sample']> {
   const complete = async (attention: 'dense' | { policy: typeof phsaPolicy; phsa: DecoderModel['phsa'] }) => {
     const ids: number[] = []
-    for await (const id of generate(model, prompt, { maxNewTokens: NEW_TOKENS, attention, punctuation, signal: interruption.signal }))
-      ids.push(id)
+    const options = { maxNewTokens: NEW_TOKENS, attention, punctuation, sampling: SAMPLING, signal: interruption.signal }
+    for await (const id of generate(model, prompt, options)) ids.push(id)
     return tokenizer.decode(ids)
   }
   const sparse = await complete({ policy: phsaPolicy, phsa: model.phsa })

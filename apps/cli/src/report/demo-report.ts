@@ -97,7 +97,7 @@ ${legend(entries)}
 function sampleSection({ sample }: DemoResults): string {
   const quote = (continuation: string) => `<blockquote>${escapeMarkup(sample.prompt)}<b>${escapeMarkup(continuation)}</b></blockquote>`
   return `<h2>A continuation of an unseen prompt</h2>
-<p>Greedy decoding through the paged cache; what the model wrote is in bold. A model this small writes words, not sense.</p>
+<p>Sampled through the paged cache at temperature 0.8 from the 40 likeliest tokens, with the same draws for both; what the model wrote is in bold. A model this small writes words, not sense.</p>
 <p class="muted">Sparse attention, topK ${sample.topK}</p>${quote(sample.sparse)}
 <p class="muted">Dense attention</p>${quote(sample.dense)}`
 }
