@@ -1,0 +1,203 @@
+// The parameter structs of kernels/*.cu, by their C names and with the members in the same order. A test reads the sources and compares.
+
+/** Where queries, keys and representatives lie, packed or paged: sequences.cuh. */
+export const Sequences = {
+  queryStarts: 'pointer',
+  keyStarts: 'pointer',
+  blockStarts: 'pointer',
+  keyLengths: 'pointer',
+  pageTable: 'pointer',
+  topK: 'pointer',
+  denseBelow: 'pointer',
+  sequences: 'i32',
+  queryTokens: 'i32',
+  keyTokens: 'i32',
+  blocks: 'i32',
+  pagesPerSequence: 'i32',
+  pageTokens: 'i32',
+} as const
+
+/** The numbers of a spec: sequences.cuh. */
+export const Rules = {
+  heads: 'i32',
+  kvHeads: 'i32',
+  blockSize: 'i32',
+  initBlocks: 'i32',
+  localBlocks: 'i32',
+  topK: 'i32',
+  representatives: 'i32',
+  denseBelow: 'i32',
+  score: 'i32',
+  scale: 'f32',
+} as const
+
+/** Of pool_blocks. */
+export const PoolParams = {
+  k: 'pointer',
+  weights: 'pointer',
+  punctuation: 'pointer',
+  lambda: 'pointer',
+  reps: 'pointer',
+  sequences: Sequences,
+  rules: Rules,
+} as const
+
+/** Of pool_blocks_backward. */
+export const PoolBackwardParams = {
+  k: 'pointer',
+  weights: 'pointer',
+  punctuation: 'pointer',
+  lambda: 'pointer',
+  dReps: 'pointer',
+  dk: 'pointer',
+  lambdaTerms: 'pointer',
+  sequences: Sequences,
+  rules: Rules,
+} as const
+
+/** Of pool_lambda_gradient. */
+export const LambdaGradientParams = { terms: 'pointer', dLambda: 'pointer', tokens: 'i32', kvHeads: 'i32' } as const
+
+/** Of select_blocks. */
+export const SelectParams = {
+  q: 'pointer',
+  reps: 'pointer',
+  selected: 'pointer',
+  sequences: Sequences,
+  rules: Rules,
+  queriesPerWarp: 'i32',
+  rowsPerWarp: 'i32',
+} as const
+
+/** Of select_top. */
+export const SelectTopParams = {
+  scores: 'pointer',
+  rows: 'pointer',
+  selected: 'pointer',
+  sequences: Sequences,
+  rules: Rules,
+  count: 'i32',
+  maxBlocks: 'i32',
+} as const
+
+/** Of attend. */
+export const AttendParams = {
+  q: 'pointer',
+  k: 'pointer',
+  v: 'pointer',
+  selected: 'pointer',
+  out: 'pointer',
+  lse: 'pointer',
+  sequences: Sequences,
+  rules: Rules,
+} as const
+
+/** Of count_selected, scan_selected and fill_selected. */
+export const SelectedListsParams = {
+  selected: 'pointer',
+  cursors: 'pointer',
+  rows: 'pointer',
+  sequences: Sequences,
+  rules: Rules,
+  chunks: 'i32',
+  chunkRows: 'i32',
+} as const
+
+/** Of attend_delta. */
+export const DeltaParams = { out: 'pointer', dOut: 'pointer', delta: 'pointer', rows: 'i64' } as const
+
+/** Of attend_query_gradient. */
+export const QueryGradientParams = {
+  q: 'pointer',
+  k: 'pointer',
+  v: 'pointer',
+  selected: 'pointer',
+  lse: 'pointer',
+  delta: 'pointer',
+  dOut: 'pointer',
+  dq: 'pointer',
+  sequences: Sequences,
+  rules: Rules,
+} as const
+
+/** Of attend_key_gradient. */
+export const KeyGradientParams = {
+  q: 'pointer',
+  k: 'pointer',
+  v: 'pointer',
+  lse: 'pointer',
+  delta: 'pointer',
+  dOut: 'pointer',
+  cursors: 'pointer',
+  rows: 'pointer',
+  dk: 'pointer',
+  dv: 'pointer',
+  sequences: Sequences,
+  rules: Rules,
+  chunks: 'i32',
+  keyTiles: 'i32',
+} as const
+
+/** Of block_mass. */
+export const BlockMassParams = {
+  q: 'pointer',
+  k: 'pointer',
+  rows: 'pointer',
+  mass: 'pointer',
+  sequences: Sequences,
+  rules: Rules,
+  count: 'i32',
+  maxBlocks: 'i32',
+} as const
+
+/** What all kernels of the distillation loss share: selection_sample.cuh. */
+export const SelectionLossInput = {
+  q: 'pointer',
+  reps: 'pointer',
+  mass: 'pointer',
+  rows: 'pointer',
+  headLogs: 'pointer',
+  blockLogs: 'pointer',
+  headTotals: 'pointer',
+  partial: 'pointer',
+  totals: 'pointer',
+  sequences: Sequences,
+  rules: Rules,
+  count: 'i32',
+  maxBlocks: 'i32',
+} as const
+
+/** Of selection_loss. */
+export const SelectionLossParams = { input: SelectionLossInput } as const
+
+/** Of selection_loss_total. */
+export const SelectionLossTotalParams = { input: SelectionLossInput, loss: 'pointer' } as const
+
+/** Of selection_loss_query. */
+export const SelectionLossQueryParams = { input: SelectionLossInput, dq: 'pointer', coefficient: 'f32' } as const
+
+/** Of selection_loss_reps. */
+export const SelectionLossRepsParams = { input: SelectionLossInput, dReps: 'pointer', coefficient: 'f32' } as const
+
+/** Of append_copy. */
+export const AppendCopyParams = {
+  k: 'pointer',
+  v: 'pointer',
+  keyPages: 'pointer',
+  valuePages: 'pointer',
+  sequences: Sequences,
+  rules: Rules,
+} as const
+
+/** Of append_sums. */
+export const AppendSumsParams = {
+  k: 'pointer',
+  marks: 'pointer',
+  lambda: 'pointer',
+  keySums: 'pointer',
+  markedSums: 'pointer',
+  reps: 'pointer',
+  marked: 'pointer',
+  sequences: Sequences,
+  rules: Rules,
+} as const

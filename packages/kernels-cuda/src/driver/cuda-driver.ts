@@ -1,0 +1,189 @@
+import koffi, { type LibraryHandle } from 'koffi'
+import { driverLibrary } from './driver-library.js'
+
+/** Handle or address as the driver hands it out; 0n is null. */
+export type Handle = bigint
+
+/** Extents of a grid or block of threads. */
+export type Extents = readonly [number, number, number]
+
+/**
+ * The native boundary: every function of NVIDIA's driver that this package calls, by its own name, and nothing else. Functions return a
+ * CUresult (0 is success, see `result-codes.ts`) and leave results in the typed arrays they are given. Tests implement it without a GPU.
+ */
+export interface CudaDriver {
+  cuInit(flags: number): number
+  /** 1000 * major + 10 * minor of the newest CUDA that the driver serves. */
+  cuDriverGetVersion(version: Int32Array): number
+  cuDeviceGetCount(count: Int32Array): number
+  cuDeviceGet(device: Int32Array, ordinal: number): number
+  /** A text ended by a zero byte. */
+  cuDeviceGetName(name: Uint8Array, device: number): number
+  cuDeviceGetAttribute(value: Int32Array, attribute: number, device: number): number
+  cuDeviceTotalMem(bytes: BigUint64Array, device: number): number
+  cuDevicePrimaryCtxRetain(context: BigUint64Array, device: number): number
+  cuDevicePrimaryCtxRelease(device: number): number
+  cuCtxSetCurrent(context: Handle): number
+
+  /** Loads a fatbin, cubin or PTX text. */
+  cuModuleLoadData(module: BigUint64Array, image: Uint8Array): number
+  cuModuleUnload(module: Handle): number
+  cuModuleGetFunction(kernel: BigUint64Array, module: Handle, name: string): number
+  cuFuncSetAttribute(kernel: Handle, attribute: number, value: number): number
+  /** @param params all arguments, packed as the kernel's parameter struct; copied before the call returns */
+  cuLaunchKernel(kernel: Handle, grid: Extents, threads: number, sharedBytes: number, stream: Handle, params: Uint8Array): number
+  /** @param tensorMap 128 bytes, written */
+  cuTensorMapEncodeTiled(
+    tensorMap: Uint8Array,
+    elementType: number,
+    rank: number,
+    address: Handle,
+    extents: BigUint64Array,
+    strides: BigUint64Array,
+    box: Uint32Array,
+    elementStrides: Uint32Array,
+    interleave: number,
+    swizzle: number,
+    l2Promotion: number,
+    outOfBounds: number,
+  ): number
+
+  cuMemAlloc(address: BigUint64Array, bytes: number): number
+  cuMemFree(address: Handle): number
+  cuMemGetInfo(free: BigUint64Array, total: BigUint64Array): number
+  /** Page-locked host memory, which copies run to and from without the host. */
+  cuMemHostAlloc(address: BigUint64Array, bytes: number, flags: number): number
+  cuMemFreeHost(address: Handle): number
+  cuMemcpyHtoDAsync(target: Handle, source: Handle, bytes: number, stream: Handle): number
+  cuMemcpyDtoHAsync(target: Handle, source: Handle, bytes: number, stream: Handle): number
+  cuMemcpyDtoDAsync(target: Handle, source: Handle, bytes: number, stream: Handle): number
+  cuMemsetD8Async(target: Handle, value: number, count: number, stream: Handle): number
+
+  cuStreamCreate(stream: BigUint64Array, flags: number): number
+  cuStreamDestroy(stream: Handle): number
+  cuStreamSynchronize(stream: Handle): number
+  cuEventCreate(event: BigUint64Array, flags: number): number
+  cuEventDestroy(event: Handle): number
+  cuEventRecord(event: Handle, stream: Handle): number
+  cuEventQuery(event: Handle): number
+  cuEventSynchronize(event: Handle): number
+  /** The same on a worker thread. */
+  cuEventSynchronizeAsync(event: Handle): Promise<number>
+  cuEventElapsedTime(milliseconds: Float32Array, start: Handle, end: Handle): number
+
+  /** The name of a result, such as CUDA_ERROR_OUT_OF_MEMORY. */
+  cuGetErrorName(result: number): string
+  /** The result in words. */
+  cuGetErrorString(result: number): string
+
+  /** Host memory at an address as a buffer of JavaScript, valid until it is freed. No function of the driver. */
+  viewHost(address: Handle, bytes: number): ArrayBuffer
+}
+
+/** Parameters of a kernel may take 4 KB on every GPU. */
+const PARAMS_BYTES = 4096
+const TENSOR_MAP_BYTES = 128
+const LAUNCH_PARAM_BUFFER_POINTER = 1n
+const LAUNCH_PARAM_BUFFER_SIZE = 2n
+
+// C types of arguments.
+const HANDLE = 'uint64'
+const SIZE = 'uint64'
+const OUT = 'void *'
+
+type BoundFunction = ReturnType<LibraryHandle['func']>
+
+/**
+ * Opens the driver's library, or another one with its functions.
+ * @throws Error of the loader where there is none, or where it lacks a function
+ */
+export function loadCudaDriver(file = driverLibrary()): CudaDriver {
+  const library = koffi.load(file)
+  // Where the argument type is `void *`, a typed array is passed by its address: nothing is copied, results are written into it.
+  const bind = (name: string, ...parameters: string[]): BoundFunction => library.func(name, 'int', parameters)
+  const eventSynchronize = bind('cuEventSynchronize', HANDLE)
+  const bindText = (name: string) => {
+    const bound = library.func(`int ${name}(int result, _Out_ const char **text)`)
+    return (result: number): string => {
+      const text: (string | null)[] = [null]
+      bound(result, text)
+      return text[0] ?? `CUDA result ${result}`
+    }
+  }
+  return {
+    cuInit: bind('cuInit', 'uint'),
+    cuDriverGetVersion: bind('cuDriverGetVersion', OUT),
+    cuDeviceGetCount: bind('cuDeviceGetCount', OUT),
+    cuDeviceGet: bind('cuDeviceGet', OUT, 'int'),
+    cuDeviceGetName: withLength(bind('cuDeviceGetName', OUT, 'int', 'int')),
+    cuDeviceGetAttribute: bind('cuDeviceGetAttribute', OUT, 'int', 'int'),
+    cuDeviceTotalMem: bind('cuDeviceTotalMem_v2', OUT, 'int'),
+    cuDevicePrimaryCtxRetain: bind('cuDevicePrimaryCtxRetain', OUT, 'int'),
+    cuDevicePrimaryCtxRelease: bind('cuDevicePrimaryCtxRelease_v2', 'int'),
+    cuCtxSetCurrent: bind('cuCtxSetCurrent', HANDLE),
+    cuModuleLoadData: bind('cuModuleLoadData', OUT, 'void *'),
+    cuModuleUnload: bind('cuModuleUnload', HANDLE),
+    cuModuleGetFunction: bind('cuModuleGetFunction', OUT, HANDLE, 'str'),
+    cuFuncSetAttribute: bind('cuFuncSetAttribute', HANDLE, 'int', 'int'),
+    cuLaunchKernel: bindLaunch(library),
+    cuTensorMapEncodeTiled: bindEncode(library),
+    cuMemAlloc: bind('cuMemAlloc_v2', OUT, SIZE),
+    cuMemFree: bind('cuMemFree_v2', HANDLE),
+    cuMemGetInfo: bind('cuMemGetInfo_v2', OUT, OUT),
+    cuMemHostAlloc: bind('cuMemHostAlloc', OUT, SIZE, 'uint'),
+    cuMemFreeHost: bind('cuMemFreeHost', HANDLE),
+    cuMemcpyHtoDAsync: bind('cuMemcpyHtoDAsync_v2', HANDLE, HANDLE, SIZE, HANDLE),
+    cuMemcpyDtoHAsync: bind('cuMemcpyDtoHAsync_v2', HANDLE, HANDLE, SIZE, HANDLE),
+    cuMemcpyDtoDAsync: bind('cuMemcpyDtoDAsync_v2', HANDLE, HANDLE, SIZE, HANDLE),
+    cuMemsetD8Async: bind('cuMemsetD8Async', HANDLE, 'uint8', SIZE, HANDLE),
+    cuStreamCreate: bind('cuStreamCreate', OUT, 'uint'),
+    cuStreamDestroy: bind('cuStreamDestroy_v2', HANDLE),
+    cuStreamSynchronize: bind('cuStreamSynchronize', HANDLE),
+    cuEventCreate: bind('cuEventCreate', OUT, 'uint'),
+    cuEventDestroy: bind('cuEventDestroy_v2', HANDLE),
+    cuEventRecord: bind('cuEventRecord', HANDLE, HANDLE),
+    cuEventQuery: bind('cuEventQuery', HANDLE),
+    cuEventSynchronize: eventSynchronize,
+    cuEventSynchronizeAsync: (event) =>
+      new Promise((resolve, reject) => {
+        eventSynchronize.async(event, (error: unknown, result: number) => (error ? reject(error) : resolve(result)))
+      }),
+    cuEventElapsedTime: bind('cuEventElapsedTime', OUT, HANDLE, HANDLE),
+    cuGetErrorName: bindText('cuGetErrorName'),
+    cuGetErrorString: bindText('cuGetErrorString'),
+    viewHost: (address, bytes) => koffi.view(address, bytes),
+  }
+}
+
+function withLength(bound: BoundFunction): CudaDriver['cuDeviceGetName'] {
+  return (name, device) => bound(name, name.length, device)
+}
+
+/** Arguments go as one packed buffer in native memory that is used again: an array of pointers to each costs three times as much. */
+function bindLaunch(library: LibraryHandle): CudaDriver['cuLaunchKernel'] {
+  const parameters = [HANDLE, ...Array<string>(7).fill('uint'), HANDLE, 'void *', 'void *']
+  const launch = library.func('cuLaunchKernel', 'int', parameters)
+  const params = koffi.alloc('uint8', PARAMS_BYTES) as bigint
+  const bytes = new Uint8Array(koffi.view(params, PARAMS_BYTES))
+  const size = BigUint64Array.of(0n)
+  const extra = BigUint64Array.of(LAUNCH_PARAM_BUFFER_POINTER, params, LAUNCH_PARAM_BUFFER_SIZE, koffi.address(size), 0n)
+  return (kernel, [x, y, z], threads, sharedBytes, stream, packed) => {
+    bytes.set(packed)
+    size[0] = BigInt(packed.length)
+    return launch(kernel, x, y, z, threads, 1, 1, sharedBytes, stream, null, extra)
+  }
+}
+
+/** The driver takes an address aligned to 64 bytes, which memory of JavaScript need not have. */
+function bindEncode(library: LibraryHandle): CudaDriver['cuTensorMapEncodeTiled'] {
+  const parameters = [HANDLE, 'int', 'uint', HANDLE, 'void *', 'void *', 'void *', 'void *', 'int', 'int', 'int', 'int']
+  const encode = library.func('cuTensorMapEncodeTiled', 'int', parameters)
+  const block = koffi.alloc('uint8', TENSOR_MAP_BYTES + 63) as bigint
+  const aligned = (block + 63n) & ~63n
+  const bytes = new Uint8Array(koffi.view(aligned, TENSOR_MAP_BYTES))
+  return (tensorMap, ...description) => {
+    const result = encode(aligned, ...description)
+    tensorMap.set(bytes)
+    return result
+  }
+}

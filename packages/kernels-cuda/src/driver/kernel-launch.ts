@@ -1,0 +1,15 @@
+import type { Extents } from './cuda-driver.js'
+
+/** One run of a kernel. */
+export interface KernelLaunch {
+  /** Its name: operation, element type and, where templated, head dimension, such as `attend_bf16_d128`. */
+  readonly kernel: string
+  /** Blocks of threads; nothing is launched where an extent is 0. */
+  readonly grid: Extents
+  /** Threads a block. */
+  readonly block: number
+  /** Dynamic shared memory, bytes. */
+  readonly sharedBytes?: number
+  /** The kernel's parameter struct, as `ParamWriter` packs it. */
+  readonly params: Uint8Array
+}

@@ -1,0 +1,96 @@
+import { UnsupportedError } from '@phsa/core'
+import type { CudaDriver, Handle } from './cuda-driver.js'
+import type { KernelModule } from './kernel-archive.js'
+import { Result } from './result-codes.js'
+
+/** A kernel that can be launched. */
+export interface LoadedKernel {
+  readonly handle: Handle
+  /** Dynamic shared memory that it may take so far, bytes. */
+  sharedBytes: number
+}
+
+/** Dynamic shared memory that every kernel may take; more must be asked for. */
+const DEFAULT_SHARED_BYTES = 48 * 1024
+/** CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES */
+const MAX_DYNAMIC_SHARED_SIZE_BYTES = 8
+
+/** Kernels in one context. A module is loaded when the first of its kernels is asked for. */
+export class LoadedKernels {
+  readonly #driver: CudaDriver
+  readonly #check: (call: string, result: number) => void
+  readonly #moduleOf = new Map<string, KernelModule>()
+  readonly #modules = new Map<KernelModule, Handle>()
+  readonly #kernels = new Map<string, LoadedKernel | undefined>()
+
+  /**
+   * @param modules those with code for the GPU
+   * @param check throws for a result that is no success
+   */
+  constructor(driver: CudaDriver, modules: readonly KernelModule[], check: (call: string, result: number) => void) {
+    this.#driver = driver
+    this.#check = check
+    for (const module of modules) for (const kernel of module.kernels) this.#moduleOf.set(kernel, module)
+  }
+
+  /** Whether there is such a kernel for this GPU: some are written for one generation only. */
+  has(name: string): boolean {
+    return this.#find(name) !== undefined
+  }
+
+  /**
+   * A kernel that may take so much dynamic shared memory.
+   * @throws UnsupportedError where it was not built for this GPU; CudaError where the GPU has less memory
+   */
+  get(name: string, sharedBytes: number): Handle {
+    const kernel = this.#find(name)
+    if (!kernel)
+      throw new UnsupportedError(
+        'kernel',
+        `cuda: there is no kernel ${name} for this GPU; build the kernels for it, or use another backend.`,
+      )
+    if (sharedBytes > kernel.sharedBytes) {
+      this.#check('cuFuncSetAttribute', this.#driver.cuFuncSetAttribute(kernel.handle, MAX_DYNAMIC_SHARED_SIZE_BYTES, sharedBytes))
+      kernel.sharedBytes = sharedBytes
+    }
+    return kernel.handle
+  }
+
+  /** Loads every module, so that no first launch waits for it. */
+  loadAll(): void {
+    for (const module of this.#moduleOf.values()) this.#load(module)
+  }
+
+  /** Unloads all modules. */
+  unload(): void {
+    for (const handle of this.#modules.values()) this.#check('cuModuleUnload', this.#driver.cuModuleUnload(handle))
+    this.#modules.clear()
+    this.#kernels.clear()
+  }
+
+  #find(name: string): LoadedKernel | undefined {
+    if (this.#kernels.has(name)) return this.#kernels.get(name)
+    const module = this.#moduleOf.get(name)
+    const kernel = module && this.#lookUp(this.#load(module), name)
+    this.#kernels.set(name, kernel)
+    return kernel
+  }
+
+  #lookUp(module: Handle, name: string): LoadedKernel | undefined {
+    const handle = new BigUint64Array(1)
+    const result = this.#driver.cuModuleGetFunction(handle, module, name)
+    if (result === Result.notFound) return undefined
+    this.#check(`cuModuleGetFunction of ${name}`, result)
+    return { handle: handle[0], sharedBytes: DEFAULT_SHARED_BYTES }
+  }
+
+  #load(module: KernelModule): Handle {
+    const loaded = this.#modules.get(module)
+    if (loaded !== undefined) return loaded
+    const handle = new BigUint64Array(1)
+    const result = this.#driver.cuModuleLoadData(handle, module.image)
+    this.#check(`cuModuleLoadData of ${module.name}`, result)
+    this.#modules.set(module, handle[0])
+    return handle[0]
+  }
+}

@@ -1,0 +1,13 @@
+import { CudaBackend } from './cuda-backend.js'
+import type { CudaDriver } from './driver/cuda-driver.js'
+import { Device } from './driver/device.js'
+import { findDevice } from './driver/find-device.js'
+import type { KernelArchive } from './driver/kernel-archive.js'
+
+/**
+ * The backend over a driver and kernels that are given: what `cuda` does once it has found them.
+ * @throws BackendUnavailableError with the reason
+ */
+export function openBackend(driver: CudaDriver, archive: KernelArchive, ordinal: number): CudaBackend {
+  return new CudaBackend(new Device(driver, findDevice(driver, ordinal, archive.leastDriver), archive))
+}

@@ -1,0 +1,228 @@
+// driver.cpp: the functions of NVIDIA's driver that this package calls, over host memory, for one GPU that does not exist.
+//
+// Every call is done when it returns. Device memory holds NaN when it is new and lies between guard words, which are looked at when it is freed. A kernel
+// that fails makes the device lost, as a fault on a GPU does.
+#include <cstddef>
+#include <cstdio>
+#include <cstdlib>
+#include <map>
+
+#include "fibers.h"
+
+namespace {
+
+constexpr int kSuccess = 0;
+constexpr int kInvalidValue = 1;
+constexpr int kOutOfMemory = 2;
+constexpr int kNotFound = 500;
+constexpr int kLaunchFailed = 719;
+constexpr size_t kTotalBytes = size_t{8} << 30;
+constexpr size_t kGuard = 256;
+constexpr unsigned char kGuardByte = 0xa5;
+
+std::map<uint64_t, size_t> allocations;
+size_t usedBytes = 0;
+std::string lastFailure;
+bool lost = false;
+
+int fail(const std::string& what) {
+  std::fprintf(stderr, "emulated GPU: %s\n", what.c_str());
+  lastFailure = what;
+  lost = true;
+  return kLaunchFailed;
+}
+
+int state() { return lost ? kLaunchFailed : kSuccess; }
+
+}  // namespace
+
+extern "C" {
+
+const char* phsa_emulated_kernels() {
+  static const std::string names = emulation::kernelNames();
+  return names.c_str();
+}
+
+int cuInit(unsigned) { return kSuccess; }
+
+int cuDriverGetVersion(int* version) {
+  *version = 13000;
+  return kSuccess;
+}
+
+int cuDeviceGetCount(int* count) {
+  *count = 1;
+  return kSuccess;
+}
+
+int cuDeviceGet(int* device, int) {
+  *device = 0;
+  return kSuccess;
+}
+
+int cuDeviceGetName(char* name, int length, int) {
+  std::snprintf(name, length, "emulated GPU (host, one thread)");
+  return kSuccess;
+}
+
+int cuDeviceGetAttribute(int* value, int attribute, int) {
+  switch (attribute) {
+    case 16: *value = 1; return kSuccess;        // multiprocessors
+    case 75: *value = 9; return kSuccess;        // compute capability
+    case 76: *value = 0; return kSuccess;
+    case 97: *value = 99 * 1024; return kSuccess;  // the least opt-in shared memory of the GPUs that are supported
+    default: return kInvalidValue;
+  }
+}
+
+int cuDeviceTotalMem_v2(size_t* bytes, int) {
+  *bytes = kTotalBytes;
+  return kSuccess;
+}
+
+int cuDevicePrimaryCtxRetain(uint64_t* context, int) {
+  *context = 1;
+  return kSuccess;
+}
+
+int cuDevicePrimaryCtxRelease_v2(int) {
+  lost = false;
+  return kSuccess;
+}
+
+int cuCtxSetCurrent(uint64_t) { return state(); }
+
+int cuModuleLoadData(uint64_t* module, const void*) {
+  *module = 1;
+  return state();
+}
+
+int cuModuleUnload(uint64_t) { return state(); }
+
+int cuModuleGetFunction(uint64_t* kernel, uint64_t, const char* name) {
+  const emulation::KernelInfo* found = emulation::findKernel(name);
+  if (!found) return kNotFound;
+  *kernel = reinterpret_cast<uint64_t>(found);
+  return state();
+}
+
+int cuFuncSetAttribute(uint64_t, int, int value) { return value > 99 * 1024 ? kInvalidValue : state(); }
+
+int cuLaunchKernel(uint64_t kernel, unsigned x, unsigned y, unsigned z, unsigned threads, unsigned, unsigned, unsigned sharedBytes, uint64_t, void*,
+                   void** extra) {
+  if (lost) return kLaunchFailed;
+  const auto& info = *reinterpret_cast<const emulation::KernelInfo*>(kernel);
+  const size_t bytes = *static_cast<const size_t*>(extra[3]);
+  if (bytes != info.paramsBytes) return fail(info.name + " takes " + std::to_string(info.paramsBytes) + " bytes, not " + std::to_string(bytes));
+  const std::string failure = emulation::launch(info, {x, y, z}, threads, sharedBytes, extra[1]);
+  return failure.empty() ? kSuccess : fail(info.name + ": " + failure);
+}
+
+int cuTensorMapEncodeTiled(void*, int, unsigned, uint64_t, const void*, const void*, const void*, const void*, int, int, int, int) {
+  return kInvalidValue;
+}
+
+int cuMemAlloc_v2(uint64_t* address, size_t bytes) {
+  if (lost) return kLaunchFailed;
+  if (usedBytes + bytes > kTotalBytes) return kOutOfMemory;
+  const size_t rounded = (bytes + kGuard - 1) / kGuard * kGuard;
+  auto* memory = static_cast<unsigned char*>(std::aligned_alloc(kGuard, rounded + 2 * kGuard));
+  if (!memory) return kOutOfMemory;
+  std::memset(memory, kGuardByte, kGuard);
+  std::memset(memory + kGuard, 0xff, bytes);
+  std::memset(memory + kGuard + bytes, kGuardByte, rounded - bytes + kGuard);
+  *address = reinterpret_cast<uint64_t>(memory + kGuard);
+  allocations[*address] = bytes;
+  usedBytes += bytes;
+  return kSuccess;
+}
+
+int cuMemFree_v2(uint64_t address) {
+  const auto found = allocations.find(address);
+  if (found == allocations.end()) return kInvalidValue;
+  const size_t bytes = found->second;
+  auto* memory = reinterpret_cast<unsigned char*>(address);
+  bool intact = true;
+  for (size_t i = 1; i <= kGuard; i++) intact = intact && memory[-static_cast<ptrdiff_t>(i)] == kGuardByte;
+  for (size_t i = 0; i < kGuard; i++) intact = intact && memory[bytes + i] == kGuardByte;
+  std::free(memory - kGuard);
+  allocations.erase(found);
+  usedBytes -= bytes;
+  return intact ? state() : fail("memory of " + std::to_string(bytes) + " bytes was written beyond its ends");
+}
+
+int cuMemGetInfo_v2(size_t* free, size_t* total) {
+  *total = kTotalBytes;
+  *free = kTotalBytes - usedBytes;
+  return state();
+}
+
+int cuMemHostAlloc(uint64_t* address, size_t bytes, unsigned) {
+  *address = reinterpret_cast<uint64_t>(std::aligned_alloc(4096, (bytes + 4095) / 4096 * 4096));
+  return *address ? state() : kOutOfMemory;
+}
+
+int cuMemFreeHost(uint64_t address) {
+  std::free(reinterpret_cast<void*>(address));
+  return state();
+}
+
+static int copy(uint64_t target, uint64_t source, size_t bytes) {
+  std::memmove(reinterpret_cast<void*>(target), reinterpret_cast<const void*>(source), bytes);
+  return state();
+}
+
+int cuMemcpyHtoDAsync_v2(uint64_t target, uint64_t source, size_t bytes, uint64_t) { return copy(target, source, bytes); }
+
+int cuMemcpyDtoHAsync_v2(uint64_t target, uint64_t source, size_t bytes, uint64_t) { return copy(target, source, bytes); }
+
+int cuMemcpyDtoDAsync_v2(uint64_t target, uint64_t source, size_t bytes, uint64_t) { return copy(target, source, bytes); }
+
+int cuMemsetD8Async(uint64_t target, unsigned char value, size_t count, uint64_t) {
+  std::memset(reinterpret_cast<void*>(target), value, count);
+  return state();
+}
+
+int cuMemsetD32Async(uint64_t target, unsigned value, size_t count, uint64_t) {
+  std::fill_n(reinterpret_cast<unsigned*>(target), count, value);
+  return state();
+}
+
+int cuStreamCreate(uint64_t* stream, unsigned) {
+  *stream = 1;
+  return state();
+}
+
+int cuStreamDestroy_v2(uint64_t) { return state(); }
+
+int cuStreamSynchronize(uint64_t) { return state(); }
+
+int cuEventCreate(uint64_t* event, unsigned) {
+  *event = 1;
+  return state();
+}
+
+int cuEventDestroy_v2(uint64_t) { return state(); }
+
+int cuEventRecord(uint64_t, uint64_t) { return state(); }
+
+int cuEventQuery(uint64_t) { return state(); }
+
+int cuEventSynchronize(uint64_t) { return state(); }
+
+int cuEventElapsedTime(float* milliseconds, uint64_t, uint64_t) {
+  *milliseconds = 0.0f;
+  return state();
+}
+
+int cuGetErrorName(int result, const char** text) {
+  *text = result == kLaunchFailed ? "CUDA_ERROR_LAUNCH_FAILED" : result == kOutOfMemory ? "CUDA_ERROR_OUT_OF_MEMORY" : "CUDA_ERROR_INVALID_VALUE";
+  return kSuccess;
+}
+
+int cuGetErrorString(int result, const char** text) {
+  *text = result == kLaunchFailed && lost ? lastFailure.c_str() : "an error of the emulated driver";
+  return kSuccess;
+}
+
+}  // extern "C"

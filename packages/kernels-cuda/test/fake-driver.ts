@@ -1,0 +1,352 @@
+import type { CudaDriver, Extents } from '../src/driver/cuda-driver.js'
+import type { KernelArchive } from '../src/driver/kernel-archive.js'
+import { isSticky, Result } from '../src/driver/result-codes.js'
+
+/** What a fake machine is like. */
+export interface FakeMachine {
+  /** CUDA version of the driver, 13000 by default. */
+  readonly version?: number
+  readonly devices?: number
+  /** 10 * major + minor, 90 by default. */
+  readonly capability?: number
+  readonly deviceBytes?: number
+  /** cuEventSynchronize on a thread without a context fails, as a driver may do. */
+  readonly workersFail?: boolean
+}
+
+interface Block {
+  readonly bytes: Uint8Array
+  readonly kind: 'device' | 'host'
+}
+
+type Work = () => void
+
+/**
+ * NVIDIA's driver in the memory of JavaScript, for tests without a GPU: it keeps books of everything that is taken and given back, runs queued
+ * work at once, or when somebody waits for it, and fails where it is told to. Kernels do nothing but one of `kernels/memory.cu`.
+ */
+export class FakeDriver implements CudaDriver {
+  readonly machine: Required<FakeMachine>
+  /** Name of every call, in order. */
+  readonly calls: string[] = []
+  /** Results that calls will have, first come first served, by name; where there are none they succeed. */
+  readonly failures = new Map<string, number[]>()
+  readonly launches: { kernel: string; grid: Extents; threads: number; sharedBytes: number; params: Uint8Array }[] = []
+  readonly blocks = new Map<bigint, Block>()
+  readonly events = new Map<bigint, 'new' | 'queued' | 'reached'>()
+  readonly streams = new Set<bigint>()
+  readonly modules = new Set<bigint>()
+  contexts = 0
+  /** Largest number of device bytes that were taken at once. */
+  peakDeviceBytes = 0
+  /** While true, queued work runs only where somebody waits for it. */
+  isBusy = false
+  readonly #kernels = new Map<bigint, string>()
+  readonly #queue: Work[] = []
+  readonly #archive: KernelArchive
+  /** Far from 0, where nothing lies. */
+  #next = 0x7000_0000_0000n
+  #sticky = 0
+
+  constructor(machine: FakeMachine = {}, archive: KernelArchive = fakeArchive()) {
+    this.machine = { version: 13000, devices: 1, capability: 90, deviceBytes: 2 ** 30, workersFail: false, ...machine }
+    this.#archive = archive
+  }
+
+  /** Device bytes that are taken. */
+  get deviceBytes(): number {
+    return this.#taken('device')
+  }
+
+  get hostBytes(): number {
+    return this.#taken('host')
+  }
+
+  /** Runs what is queued. */
+  drain(): void {
+    for (const work of this.#queue.splice(0)) work()
+  }
+
+  /** The memory from an address on. */
+  bytesAt(address: bigint, length: number): Uint8Array {
+    for (const [start, { bytes }] of this.blocks) {
+      const offset = Number(address - start)
+      if (offset >= 0 && offset + length <= bytes.length) return bytes.subarray(offset, offset + length)
+    }
+    throw new Error(`no memory at ${address.toString(16)}, ${length} bytes`)
+  }
+
+  cuInit(): number {
+    return this.#result('cuInit')
+  }
+
+  cuDriverGetVersion(version: Int32Array): number {
+    version[0] = this.machine.version
+    return this.#result('cuDriverGetVersion')
+  }
+
+  cuDeviceGetCount(count: Int32Array): number {
+    count[0] = this.machine.devices
+    return this.#result('cuDeviceGetCount')
+  }
+
+  cuDeviceGet(device: Int32Array, ordinal: number): number {
+    device[0] = ordinal
+    return this.#result('cuDeviceGet')
+  }
+
+  cuDeviceGetName(name: Uint8Array): number {
+    name.set(new TextEncoder().encode('Fake GPU\0'))
+    return this.#result('cuDeviceGetName')
+  }
+
+  cuDeviceGetAttribute(value: Int32Array, attribute: number): number {
+    const { capability } = this.machine
+    const values: Record<number, number> = { 16: 132, 75: Math.floor(capability / 10), 76: capability % 10, 97: 232448 }
+    value[0] = values[attribute]
+    return this.#result('cuDeviceGetAttribute')
+  }
+
+  cuDeviceTotalMem(bytes: BigUint64Array): number {
+    bytes[0] = BigInt(this.machine.deviceBytes)
+    return this.#result('cuDeviceTotalMem')
+  }
+
+  cuDevicePrimaryCtxRetain(context: BigUint64Array): number {
+    return this.#make('cuDevicePrimaryCtxRetain', context, () => this.contexts++)
+  }
+
+  cuDevicePrimaryCtxRelease(): number {
+    this.contexts--
+    this.calls.push('cuDevicePrimaryCtxRelease')
+    if (this.contexts === 0) this.#sticky = 0
+    return Result.success
+  }
+
+  cuCtxSetCurrent(): number {
+    // Switching contexts tells nothing of their state.
+    return this.#queued('cuCtxSetCurrent')
+  }
+
+  cuModuleLoadData(module: BigUint64Array, image: Uint8Array): number {
+    return this.#make('cuModuleLoadData', module, (handle) => {
+      this.modules.add(handle)
+      for (const { kernels, image: known } of this.#archive.modules) {
+        if (known === image) for (const kernel of kernels) this.#kernels.set(this.#take(), kernel)
+      }
+    })
+  }
+
+  cuModuleUnload(module: bigint): number {
+    this.modules.delete(module)
+    return this.#result('cuModuleUnload')
+  }
+
+  cuModuleGetFunction(kernel: BigUint64Array, _module: bigint, name: string): number {
+    const found = [...this.#kernels].find(([, known]) => known === name)
+    if (!found) return Result.notFound
+    kernel[0] = found[0]
+    return this.#result('cuModuleGetFunction')
+  }
+
+  cuFuncSetAttribute(_kernel: bigint, _attribute: number, value: number): number {
+    return value > 232448 ? 1 : this.#result('cuFuncSetAttribute')
+  }
+
+  cuLaunchKernel(handle: bigint, grid: Extents, threads: number, sharedBytes: number, _stream: bigint, params: Uint8Array): number {
+    const kernel = this.#kernels.get(handle)
+    if (kernel === undefined) return 400
+    const launch = { kernel, grid, threads, sharedBytes, params: params.slice() }
+    this.launches.push(launch)
+    return this.#queued('cuLaunchKernel', () => this.#runKernel(kernel, launch.params))
+  }
+
+  cuTensorMapEncodeTiled(tensorMap: Uint8Array, elementType: number, rank: number): number {
+    tensorMap.set([elementType, rank])
+    return this.#result('cuTensorMapEncodeTiled')
+  }
+
+  cuMemAlloc(address: BigUint64Array, bytes: number): number {
+    const result = this.#result('cuMemAlloc')
+    if (result !== Result.success) return result
+    if (this.deviceBytes + bytes > this.machine.deviceBytes) return Result.outOfMemory
+    address[0] = this.#block('device', bytes)
+    this.peakDeviceBytes = Math.max(this.peakDeviceBytes, this.deviceBytes)
+    return result
+  }
+
+  cuMemFree(address: bigint): number {
+    // The driver waits for the GPU here.
+    this.drain()
+    return this.#free('cuMemFree', address, 'device')
+  }
+
+  cuMemGetInfo(free: BigUint64Array, total: BigUint64Array): number {
+    free[0] = BigInt(this.machine.deviceBytes - this.deviceBytes)
+    total[0] = BigInt(this.machine.deviceBytes)
+    return this.#result('cuMemGetInfo')
+  }
+
+  cuMemHostAlloc(address: BigUint64Array, bytes: number): number {
+    const result = this.#result('cuMemHostAlloc')
+    if (result === Result.success) address[0] = this.#block('host', bytes)
+    return result
+  }
+
+  cuMemFreeHost(address: bigint): number {
+    return this.#free('cuMemFreeHost', address, 'host')
+  }
+
+  cuMemcpyHtoDAsync(target: bigint, source: bigint, bytes: number): number {
+    return this.#copy('cuMemcpyHtoDAsync', target, source, bytes)
+  }
+
+  cuMemcpyDtoHAsync(target: bigint, source: bigint, bytes: number): number {
+    return this.#copy('cuMemcpyDtoHAsync', target, source, bytes)
+  }
+
+  cuMemcpyDtoDAsync(target: bigint, source: bigint, bytes: number): number {
+    return this.#copy('cuMemcpyDtoDAsync', target, source, bytes)
+  }
+
+  cuMemsetD8Async(target: bigint, value: number, count: number): number {
+    return this.#queued('cuMemsetD8Async', () => this.bytesAt(target, count).fill(value))
+  }
+
+  cuStreamCreate(stream: BigUint64Array): number {
+    return this.#make('cuStreamCreate', stream, (handle) => this.streams.add(handle))
+  }
+
+  cuStreamDestroy(stream: bigint): number {
+    this.streams.delete(stream)
+    return this.#result('cuStreamDestroy')
+  }
+
+  cuStreamSynchronize(): number {
+    this.drain()
+    return this.#result('cuStreamSynchronize')
+  }
+
+  cuEventCreate(event: BigUint64Array): number {
+    return this.#make('cuEventCreate', event, (handle) => this.events.set(handle, 'new'))
+  }
+
+  cuEventDestroy(event: bigint): number {
+    if (!this.events.delete(event)) throw new Error('an event is destroyed twice')
+    return this.#result('cuEventDestroy')
+  }
+
+  cuEventRecord(event: bigint): number {
+    this.events.set(event, 'queued')
+    return this.#queued('cuEventRecord', () => this.events.set(event, 'reached'))
+  }
+
+  cuEventQuery(event: bigint): number {
+    if (this.events.get(event) === 'queued' && this.#sticky === 0) return Result.notReady
+    return this.#result('cuEventQuery')
+  }
+
+  cuEventSynchronize(): number {
+    this.drain()
+    return this.#result('cuEventSynchronize')
+  }
+
+  async cuEventSynchronizeAsync(): Promise<number> {
+    await new Promise((resolve) => setImmediate(resolve))
+    if (this.machine.workersFail) {
+      // The GPU goes on meanwhile.
+      setImmediate(() => this.drain())
+      return Result.invalidContext
+    }
+    this.drain()
+    return this.#result('cuEventSynchronizeAsync')
+  }
+
+  cuEventElapsedTime(milliseconds: Float32Array): number {
+    milliseconds[0] = 1
+    return this.#result('cuEventElapsedTime')
+  }
+
+  cuGetErrorName(result: number): string {
+    return `ERROR_${result}`
+  }
+
+  cuGetErrorString(result: number): string {
+    return `what ${result} means`
+  }
+
+  viewHost(address: bigint, bytes: number): ArrayBuffer {
+    const block = this.blocks.get(address)
+    if (block?.kind !== 'host' || bytes > block.bytes.length) throw new Error('a view of memory that is not there')
+    return block.bytes.buffer as ArrayBuffer
+  }
+
+  #taken(kind: Block['kind']): number {
+    return [...this.blocks.values()].reduce((sum, block) => sum + (block.kind === kind ? block.bytes.length : 0), 0)
+  }
+
+  #take(): bigint {
+    this.#next += 512n
+    return this.#next
+  }
+
+  #block(kind: Block['kind'], size: number): bigint {
+    const address = this.#next
+    this.#next += BigInt(Math.ceil((size + 1) / 512) * 512)
+    // Not zero: recycled memory must not pass for fresh by luck.
+    this.blocks.set(address, { bytes: new Uint8Array(new ArrayBuffer(size)).fill(0xab), kind })
+    return address
+  }
+
+  #free(call: string, address: bigint, kind: Block['kind']): number {
+    const result = this.#result(call)
+    if (result !== Result.success) return result
+    if (this.blocks.get(address)?.kind !== kind) throw new Error(`${call} of memory that is not there`)
+    this.blocks.delete(address)
+    return result
+  }
+
+  #copy(call: string, target: bigint, source: bigint, bytes: number): number {
+    return this.#queued(call, () => this.bytesAt(target, bytes).set(this.bytesAt(source, bytes)))
+  }
+
+  #runKernel(kernel: string, params: Uint8Array): void {
+    if (kernel !== 'convert_f32_bf16') return
+    const view = new DataView(params.buffer)
+    const [source, target, count] = [view.getBigUint64(0, true), view.getBigUint64(8, true), Number(view.getBigInt64(16, true))]
+    for (let index = 0; index < count; index++) {
+      // Truncated, not rounded: what the kernel does is tested on a GPU, and in the emulation.
+      this.bytesAt(target + BigInt(2 * index), 2).set(this.bytesAt(source + BigInt(4 * index + 2), 2))
+    }
+  }
+
+  #make(call: string, handle: BigUint64Array, register: (handle: bigint) => void): number {
+    const result = this.#result(call)
+    if (result !== Result.success) return result
+    handle[0] = this.#take()
+    register(handle[0])
+    return result
+  }
+
+  #queued(call: string, work?: Work): number {
+    const result = this.#result(call)
+    if (result !== Result.success || !work) return result
+    this.#queue.push(work)
+    if (!this.isBusy) this.drain()
+    return result
+  }
+
+  #result(call: string): number {
+    this.calls.push(call)
+    if (this.#sticky !== 0) return this.#sticky
+    const result = this.failures.get(call)?.shift() ?? Result.success
+    if (isSticky(result)) this.#sticky = result
+    return result
+  }
+}
+
+/** Two modules: that of `memory.cu`, and one with a kernel of each name. */
+export function fakeArchive(kernels: readonly string[] = ['work'], targets: readonly string[] = ['sm_90a']): KernelArchive {
+  const conversions = { name: 'memory', kernels: ['convert_f32_bf16', 'convert_bf16_f32'], targets, image: Uint8Array.of(1) }
+  return { leastDriver: 13000, modules: [conversions, { name: 'kernels', kernels, targets, image: Uint8Array.of(2) }] }
+}

@@ -1,0 +1,142 @@
+// Makes a folder that runs `phsa` on any 64-bit Linux machine without npm, Node or network, such as a GPU machine: this machine's Node, the
+// command in one bundle with the packages it uses, its assets, the CUDA kernels and the fixtures of `phsa verify`.
+//
+//   node scripts/pack-offline.mjs [--out <folder>] [--no-build]
+//
+//   --out       where to put it, replaced if it is there (default: offline)
+//   --no-build  the packages' dist as they are; without it, `npm run build` first
+import { spawnSync } from 'node:child_process'
+import { chmodSync, cpSync, existsSync, mkdirSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs'
+import { createRequire } from 'node:module'
+import { dirname, join, resolve } from 'node:path'
+import { parseArgs } from 'node:util'
+import { build } from 'tsup'
+import { root, succeeds } from './command.mjs'
+
+const { values: options } = parseArgs({ options: { out: { type: 'string', default: 'offline' }, 'no-build': { type: 'boolean' } } })
+
+/** Loaded from node_modules, or not there at all: native code, and engines that are optional peers. */
+const NOT_BUNDLED = ['koffi', 'canvas', '@tensorflow/tfjs-node', '@tensorflow/tfjs-node-gpu', '@tensorflow/tfjs-backend-webgpu']
+/** What CommonJS modules of the bundle expect to have. */
+const COMMON_JS = `import { createRequire as phsaCreateRequire } from 'node:module'
+import { dirname as phsaDirname } from 'node:path'
+import { fileURLToPath as phsaFileURLToPath } from 'node:url'
+const require = phsaCreateRequire(import.meta.url)
+const __filename = phsaFileURLToPath(import.meta.url)
+const __dirname = phsaDirname(__filename)`
+
+if (process.platform !== 'linux' || process.arch !== 'x64') {
+  console.error(`The bundle runs on linux x64 with this machine's Node; this is ${process.platform} ${process.arch}.`)
+  process.exit(1)
+}
+if (!options['no-build'] && !succeeds('npm', ['run', '--silent', 'build'])) process.exit(1)
+
+const out = resolve(root, options.out)
+// Not some other folder that was named by mistake.
+if (existsSync(out) && readdirSync(out).length > 0 && !existsSync(join(out, 'phsa'))) {
+  console.error(`${out} is there and no bundle; give another --out, or remove it.`)
+  process.exit(1)
+}
+rmSync(out, { recursive: true, force: true })
+mkdirSync(join(out, 'app'), { recursive: true })
+await bundleCommand()
+copyAssets()
+copyKoffi()
+packNode()
+writeStarter()
+for (const name of readdirSync(out)) console.log(`${(sizeOf(join(out, name)) / 2 ** 20).toFixed(1).padStart(6)} MiB  ${name}`)
+console.log(`${(sizeOf(out) / 2 ** 20).toFixed(1).padStart(6)} MiB  ${out}`)
+
+/** One program of everything but `NOT_BUNDLED`; modules that are imported when they are asked for stay files of their own. */
+async function bundleCommand() {
+  const cli = join(root, 'apps/cli')
+  await build({
+    config: false,
+    silent: true,
+    entry: { main: join(cli, 'dist/main.js') },
+    outDir: join(out, 'app/dist'),
+    format: 'esm',
+    platform: 'node',
+    target: 'node20',
+    minify: true,
+    noExternal: [/./],
+    external: NOT_BUNDLED,
+    banner: { js: COMMON_JS },
+  })
+  const { name, version } = JSON.parse(readFileSync(join(cli, 'package.json'), 'utf8'))
+  writeFileSync(join(out, 'app/package.json'), `${JSON.stringify({ name, version, type: 'module' })}\n`)
+}
+
+/** Files that the bundled modules look for beside themselves. */
+function copyAssets() {
+  const wasm = dirname(createRequire(join(root, 'packages/kernels-tfjs/package.json')).resolve('@tensorflow/tfjs-backend-wasm'))
+  for (const name of ['tfjs-backend-wasm.wasm', 'tfjs-backend-wasm-simd.wasm']) cpSync(join(wasm, name), join(out, 'app/dist', name))
+  cpSync(join(root, 'apps/cli/assets'), join(out, 'app/assets'), { recursive: true })
+  cpSync(join(root, 'fixtures/attention'), join(out, 'fixtures/attention'), { recursive: true })
+  cpSync(join(root, 'fixtures/models'), join(out, 'fixtures/models'), { recursive: true })
+  for (const name of ['phsa-kernels.fatbin', 'phsa-kernels.json']) {
+    const file = join(root, 'packages/kernels-cuda/dist', name)
+    if (existsSync(file)) cpSync(file, join(out, 'app/dist', name))
+    else console.warn(`${name} is not built: the bundle has no CUDA kernels.`)
+  }
+}
+
+/** Of koffi only what runs here. */
+function copyKoffi() {
+  const koffi = dirname(createRequire(join(root, 'packages/kernels-cuda/package.json')).resolve('koffi'))
+  const native = join(dirname(koffi), '@koromix/koffi-linux-x64')
+  const isProgram = (/** @type {string} */ file) => /\.(c?js|json|txt)$/.test(file)
+  const modules = join(out, 'app/node_modules')
+  for (const file of readdirSync(koffi)) if (isProgram(file)) cpSync(join(koffi, file), join(modules, 'koffi', file))
+  for (const file of readdirSync(join(koffi, 'src/koffi'))) {
+    if (isProgram(file)) cpSync(join(koffi, 'src/koffi', file), join(modules, 'koffi/src/koffi', file))
+  }
+  for (const file of ['package.json', 'index.js', 'linux_x64/koffi.node']) {
+    cpSync(join(native, file), join(modules, '@koromix/koffi-linux-x64', file))
+  }
+}
+
+/** Compressed, because it is four fifths of the bundle. */
+function packNode() {
+  const packed = spawnSync('xz', ['-3', '--stdout', '--threads=0', process.execPath], { maxBuffer: 2 ** 30 })
+  if (packed.error) throw packed.error
+  if (packed.status !== 0) throw new Error(`xz exited with ${packed.status}\n${packed.stderr}`)
+  writeFileSync(join(out, 'node.xz'), packed.stdout)
+}
+
+/** A shell script that unpacks Node on its first run and starts the command. */
+function writeStarter() {
+  writeFileSync(
+    join(out, 'phsa'),
+    `#!/bin/sh
+# Runs phsa from this folder: ./phsa doctor; ./phsa selftest --backend cuda; ./phsa verify fixtures/attention --backend cuda
+set -e
+here=$(cd -- "$(dirname -- "$0")" && pwd)
+node=$here/node
+if [ ! -x "$node" ]; then
+  # Another process may be unpacking too: each into a file of its own, put in place when it is whole.
+  if command -v xz >/dev/null 2>&1; then
+    xz -dc "$here/node.xz" >"$node.$$"
+  else
+    python3 -c 'import lzma, shutil, sys; shutil.copyfileobj(lzma.open(sys.argv[1]), sys.stdout.buffer)' "$here/node.xz" >"$node.$$"
+  fi
+  chmod +x "$node.$$"
+  mv "$node.$$" "$node"
+fi
+exec "$node" "$here/app/dist/main.js" "$@"
+`,
+  )
+  chmodSync(join(out, 'phsa'), 0o755)
+}
+
+/**
+ * Bytes of a file, or of all files of a folder.
+ *
+ * @param {string} path
+ * @returns {number}
+ */
+function sizeOf(path) {
+  const { size } = statSync(path)
+  if (!statSync(path).isDirectory()) return size
+  return readdirSync(path).reduce((sum, name) => sum + sizeOf(join(path, name)), 0)
+}
