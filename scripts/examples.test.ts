@@ -9,6 +9,11 @@ const run = (file: string) => execFileSync(process.execPath, ['--import', 'tsx',
 
 /** What each example must print; one that is not listed here fails. */
 const expectations: Record<string, (output: string) => void> = {
+  'fit-tfjs-layer.ts': (output) => {
+    const [before, after] = [...output.matchAll(/^loss on unseen text .*: (\S+)$/gm)].map(([, loss]) => Number(loss))
+    expect(after).toBeLessThan(before - 0.7)
+    expect(output).toMatch(/saved and loaded: the same predictions\n$/)
+  },
   'swap-backends.ts': (output) => {
     expect(output).toMatch(/reference: .*\ntfjs: /)
     expect(Number(/largest difference of out: (\S+);/.exec(output)?.[1])).toBeLessThan(2e-5)

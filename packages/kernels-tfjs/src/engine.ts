@@ -1,8 +1,13 @@
 import { BackendUnavailableError } from '@phsa/core'
 import * as tf from '@tensorflow/tfjs-core'
+import { runWithEngine } from './engines/current-engine.js'
+import type { EngineSource } from './engines/engine-source.js'
+import { engineSources } from './engines/engine-sources.js'
+import { NOT_INSTALLED } from './engines/load-failure.js'
+import { startEngine } from './engines/start-engine.js'
 
 /** TensorFlow.js engines that this package runs on. */
-export type EngineName = 'wasm' | 'cpu'
+export type EngineName = 'node-gpu' | 'node' | 'wasm' | 'cpu' | 'webgpu'
 
 /** A started TensorFlow.js engine. */
 export interface Engine {
@@ -12,59 +17,71 @@ export interface Engine {
   /**
    * Runs `body` with this engine current. TensorFlow.js has one current engine for the whole process; where the user has set another one,
    * it is current again afterwards. `body` is synchronous, so no other code sees the change.
+   * @throws BackendUnavailableError where the engine has been taken out of TensorFlow.js since it started
    */
   run<T>(body: () => T): T
+  /** Settles with the reason when the engine's device is gone; never where it computes in this process. */
+  readonly lost?: Promise<string>
+  /** Rejects where the device is gone, and what was read from it since may be wrong. */
+  settled?(): Promise<void>
 }
 
-/** In order of preference. */
-const ENGINE_NAMES: readonly EngineName[] = ['wasm', 'cpu']
+/**
+ * What `auto` tries, fastest first. Not webgpu: attention here goes back and forth between host and engine, and that engine's way back is a
+ * canvas; WebGPU wants kernels of its own, which are to be a package of their own.
+ */
+const AUTO_ORDER: readonly EngineName[] = ['node-gpu', 'node', 'wasm', 'cpu']
+
+/** An engine that did not start. */
+interface Refusal {
+  readonly name: EngineName
+  readonly reason: string
+}
 
 /**
- * Starts the engine that was asked for, or the first that works.
+ * Starts the engine that was asked for, or for `auto` the first that works.
  * @throws BackendUnavailableError with the reason of each engine that was tried
  */
 export async function openEngine(wanted: EngineName | 'auto'): Promise<Engine> {
-  const names = wanted === 'auto' ? ENGINE_NAMES : ENGINE_NAMES.filter((name) => name === wanted)
-  if (names.length === 0) {
-    throw new BackendUnavailableError(`engine is ${JSON.stringify(wanted)}; kernels-tfjs takes auto, ${ENGINE_NAMES.join(' or ')}.`)
+  const refusals: Refusal[] = []
+  for (const name of wanted === 'auto' ? AUTO_ORDER : [wanted]) {
+    const source = engineSources.find((each) => each.name === name)
+    if (!source) {
+      const known = engineSources.map((each) => each.name).join(', ')
+      throw new BackendUnavailableError(`engine is ${JSON.stringify(wanted)}; kernels-tfjs takes auto, ${known}.`)
+    }
+    const reason = await startEngine(source)
+    if (reason === undefined) return engineOf(source, refusals)
+    if (wanted !== 'auto') throw new BackendUnavailableError(refusalText(source, reason))
+    refusals.push({ name, reason })
   }
-  const reasons: string[] = []
-  for (const name of names) {
-    const reason = await start(name)
-    if (reason === undefined) return { name, device: describe(name, reasons), run: (body) => runWith(name, body) }
-    reasons.push(`${name}: ${reason}`)
-  }
-  throw new BackendUnavailableError(`no TensorFlow.js engine will do: ${reasons.join('; ')}`)
+  throw new BackendUnavailableError(`no TensorFlow.js engine works here: ${reasonsText(refusals)}.`)
 }
 
-/** Loads and initialises an engine, and leaves the user's choice of engine as it was. Returns the reason where it does not work. */
-async function start(name: EngineName): Promise<string | undefined> {
-  const chosen = tf.getBackend() as string | undefined
-  try {
-    if (name === 'wasm') await import('@tensorflow/tfjs-backend-wasm')
-    else await import('@tensorflow/tfjs-backend-cpu')
-    if (await tf.setBackend(name)) return undefined
-    return `TensorFlow.js could not start it${name === 'wasm' ? '; are its .wasm files where setWasmPaths says?' : ''}`
-  } catch (error) {
-    return error instanceof Error ? error.message : String(error)
-  } finally {
-    if (chosen && chosen !== name) await tf.setBackend(chosen)
-  }
-}
-
-function runWith<T>(name: EngineName, body: () => T): T {
-  const chosen = tf.getBackend() as string | undefined
-  if (chosen === name) return body()
-  // setBackend is asynchronous in its signature only: it switches before it returns when the engine is already initialised.
-  void tf.setBackend(name)
-  try {
-    return body()
-  } finally {
-    if (chosen) void tf.setBackend(chosen)
+function engineOf(source: EngineSource, refusals: readonly Refusal[]): Engine {
+  const { name, registeredName, around, settled } = source
+  const others = refusals.length === 0 ? '' : ` (${reasonsText(refusals)})`
+  return {
+    name,
+    device: `TensorFlow.js ${tf.version_core}, ${name} engine${source.place?.() ?? ''}${others}`,
+    run: (body) => runWithEngine(registeredName, around ? () => around(body) : body),
+    lost: source.lost?.(),
+    settled: settled && (() => runWithEngine(registeredName, settled)),
   }
 }
 
-function describe(name: EngineName, reasons: readonly string[]): string {
-  const device = `TensorFlow.js ${tf.version_core}, ${name} engine`
-  return reasons.length === 0 ? device : `${device} (not ${reasons.join('; not ')})`
+function refusalText({ name, packageName }: EngineSource, reason: string): string {
+  const remedy = reason === NOT_INSTALLED ? `Install ${packageName}@${tf.version_core}, or take` : 'Take'
+  return `TensorFlow.js engine ${name}: ${reason}. ${remedy} engine auto.`
+}
+
+/** `not node-gpu, node: not installed; not wasm: ...` */
+function reasonsText(refusals: readonly Refusal[]): string {
+  const reasons = [...new Set(refusals.map(({ reason }) => reason))]
+  return reasons
+    .map((reason) => {
+      const names = refusals.filter((each) => each.reason === reason).map(({ name }) => name)
+      return `not ${names.join(', ')}: ${reason}`
+    })
+    .join('; ')
 }

@@ -2,7 +2,7 @@ import {
   type Attention,
   type AttentionSpec,
   type BackendLimits,
-  type BackendLostError,
+  BackendLostError,
   CONTRACT_VERSION,
   checkSpec,
   type ModelBackend,
@@ -27,12 +27,15 @@ export class TfjsBackend implements ModelBackend {
   readonly attention: Attention
   readonly paged: PagedAttention
   readonly ops: ModelOps
-  /** The engines compute in this process: nothing can be lost. */
-  readonly lost: Promise<BackendLostError> = new Promise(() => {})
+  readonly lost: Promise<BackendLostError>
 
-  constructor(engine: Engine) {
+  constructor(engine: Pick<Engine, 'device' | 'run' | 'lost' | 'settled'>) {
     this.device = engine.device
+    // Most engines compute in this process, where nothing can be lost.
+    const reason = engine.lost ?? new Promise<string>(() => {})
+    this.lost = reason.then((message) => new BackendLostError(`the device of ${this.device} is gone: ${message} Make a new backend.`))
     this.memory = new TfjsMemory(engine, this)
+    void this.lost.then((error) => this.memory.loseDevice(error))
     this.attention = tfjsAttention(this.memory)
     this.paged = tfjsPaged(this.memory)
     this.ops = tfjsOps(this.memory)

@@ -11,7 +11,7 @@ afterEach(() => {
 test('auto takes wasm and makes it current where none was set', async () => {
   expect(tf.getBackend()).toBeUndefined()
   const backend = await tfjs()
-  expect(backend.device).toBe(`TensorFlow.js ${tf.version_core}, wasm engine`)
+  expect(backend.device).toBe(`TensorFlow.js ${tf.version_core}, wasm engine (not node-gpu, node: not installed)`)
   expect(tf.getBackend()).toBe('wasm')
   expect(backend).toMatchObject({ name: 'tfjs', limits: { dtypes: ['f32'], blocking: true } })
   backend.dispose()
@@ -47,15 +47,40 @@ test('an engine that cannot start is refused with the reason, and auto goes on t
   const factory = tf.findBackendFactory('wasm')
   tf.removeBackend('wasm')
   const refused = await tfjs({ engine: 'wasm' }).catch((error: unknown) => error)
-  expect(isPhsaError(refused, 'backend-unavailable') && refused.message).toMatch(/wasm: Backend name 'wasm' not found in registry/)
+  expect(isPhsaError(refused, 'backend-unavailable') && refused.message).toMatch(
+    /engine wasm: does not start: tf.removeBackend has taken wasm out of TensorFlow.js/,
+  )
   const fallback = await tfjs()
-  expect(fallback.device).toMatch(/cpu engine \(not wasm: Backend name 'wasm' not found in registry\)/)
+  expect(fallback.device).toMatch(/cpu engine \(not node-gpu, node: not installed; not wasm: does not start: tf.removeBackend/)
   expect(tf.getBackend()).toBe('cpu')
   fallback.dispose()
   tf.registerBackend('wasm', factory, 2)
 })
 
+test.each([
+  ['node', 'not installed. Install @tensorflow/tfjs-node@4.22.0, or take engine auto'],
+  ['node-gpu', 'not installed. Install @tensorflow/tfjs-node-gpu@4.22.0, or take engine auto'],
+  ['webgpu', 'runs in browsers only'],
+] as const)('%s is refused with what to do', async (engine, reason) => {
+  const refused = await tfjs({ engine }).catch((error: unknown) => error)
+  expect(isPhsaError(refused, 'backend-unavailable') && refused.message).toContain(`TensorFlow.js engine ${engine}: ${reason}`)
+})
+
+test('an engine that is taken out of TensorFlow.js fails calls, not the process', async () => {
+  const backend = await tfjs({ engine: 'wasm' })
+  const tensor = backend.memory.upload(Float32Array.of(1), [1])
+  const factory = tf.findBackendFactory('wasm')
+  await tf.setBackend('cpu')
+  tf.removeBackend('wasm')
+  expect(() => backend.ops.add(tensor, tensor)).toThrow('the wasm engine is no longer in TensorFlow.js')
+  expect(tf.getBackend()).toBe('cpu')
+  tf.registerBackend('wasm', factory, 2)
+  backend.dispose()
+})
+
 test('an engine that this package does not know is refused', async () => {
   const refused = await tfjs({ engine: 'webgl' as 'cpu' }).catch((error: unknown) => error)
-  expect(isPhsaError(refused, 'backend-unavailable') && refused.message).toBe('engine is "webgl"; kernels-tfjs takes auto, wasm or cpu.')
+  expect(isPhsaError(refused, 'backend-unavailable') && refused.message).toBe(
+    'engine is "webgl"; kernels-tfjs takes auto, node-gpu, node, wasm, cpu, webgpu.',
+  )
 })

@@ -1,9 +1,10 @@
 import * as tf from '@tensorflow/tfjs-core'
 import { describe, expect, test } from 'vitest'
 import { tfjs } from '../src/index.js'
+import { testedEngines } from './tested-engines.js'
 import { decodingStep, trainingStep } from './training-step.js'
 
-describe.each(['wasm', 'cpu'] as const)('on %s', (engine) => {
+describe.each(testedEngines)('on %s', (engine) => {
   test('a hundred steps of training and decoding hold no more tensors than one, and learn', async () => {
     const backend = await tfjs({ engine })
     const { memory } = backend

@@ -2,6 +2,7 @@ import { type AttentionSpec, type BlockRange, candidateBlocks, isDense } from '@
 import * as tf from '@tensorflow/tfjs-core'
 import { viewOf } from '../memory/elements.js'
 import { masked } from './attend-chunks.js'
+import { type ColumnProbabilities, columnProbabilities, steadyProduct } from './column-probabilities.js'
 import { gatherColumns, gatherRows } from './gather.js'
 import { firstPosition, type KeySequence } from './key-sequence.js'
 import { queryChunks } from './query-chunks.js'
@@ -41,7 +42,7 @@ interface Columns {
 const QUERIES = 128
 
 /**
- * The engines' softmax adds a row up in several strands, and the ragged end of a row apart from them. So much padding keeps every real
+ * The engines' softmax works a row in several strands, and its ragged end apart from them. So much padding keeps every real
  * column away from that end: a score then has the same bits whatever else is in the batch (spec 6).
  */
 const PADDING = 64
@@ -76,7 +77,7 @@ export function selectChunks(
           const blockScores = new Float64Array(Math.ceil(sequence.keys / spec.blockSize))
           for (let index = 0; index < rows.length; index++) {
             const visible = columns.visible(positions[index])
-            sumOverGroup(scores, index, { rows: rows.length, width, visible, group: spec.heads / spec.kvHeads }, sums)
+            sumOverGroup(scores, index, { width, visible, group: spec.heads / spec.kvHeads }, sums)
             const candidates = candidateBlocks(rules, positions[index])
             maximaOfBlocks(sums, columns, visible, candidates, blockScores)
             const offset = (kvHead * queryTokens + rows[index]) * topK
@@ -102,7 +103,7 @@ function columnsOf({ blockSize, representatives, score }: AttentionSpec): Column
   }
 }
 
-/** Scores of each column, [G * C, width], softmaxed where the spec says so; a view of the engine. */
+/** Scores of each column, [C * G, width], softmaxed where the spec says so. */
 function columnScores(
   arrays: SelectArrays,
   sequence: SelectingSequence,
@@ -111,7 +112,7 @@ function columnScores(
   kvHead: number,
   rows: Int32Array,
   positions: Int32Array,
-): { scores: Float32Array; width: number } {
+): { scores: ColumnProbabilities; width: number } {
   const { headDim, score } = spec
   const count = columns.visible(positions[positions.length - 1])
   const width = Math.ceil(count / PADDING) * PADDING + PADDING
@@ -119,11 +120,11 @@ function columnScores(
   const size = heads.group * rows.length
   const query = tf.tensor2d(gatherGroup(arrays.q(), heads, rows, 1 / Math.sqrt(headDim)), [size, headDim])
   const reps = representativeColumns(arrays.reps(), sequence, spec, kvHead, count, width)
-  const scores = tf.matMul<tf.Tensor2D>(query, tf.tensor2d(reps, [headDim, width]))
-  if (score === 'logit') return { scores: viewOf(scores), width }
+  const scores = steadyProduct(query, tf.tensor2d(reps, [headDim, width]))
+  if (score === 'logit') return { scores: { values: viewOf(scores), undivided: false }, width }
   const mask = new Float32Array(rows.length * width).fill(Number.NEGATIVE_INFINITY)
   for (let index = 0; index < rows.length; index++) mask.fill(0, index * width, index * width + columns.visible(positions[index]))
-  return { scores: viewOf(tf.softmax(masked(scores, mask, heads.group, rows.length, width))), width }
+  return { scores: columnProbabilities(masked(scores, mask, heads.group)), width }
 }
 
 /** [D, width]: the representatives, or the means of neighbours, which are the means of 32 keys (spec 8). */
@@ -147,20 +148,31 @@ function representativeColumns(
   return transposed(means, width, headDim)
 }
 
-/** Extents of scores [group, rows, width], of which a row's first `visible` columns count. */
+/** Extents of scores [rows, group, width], of which a row's first `visible` columns count. */
 interface ScoreExtents {
   readonly group: number
-  readonly rows: number
   readonly width: number
   readonly visible: number
 }
 
-function sumOverGroup(scores: Float32Array, index: number, { group, rows, width, visible }: ScoreExtents, sums: Float64Array): void {
+function sumOverGroup(
+  { values, undivided }: ColumnProbabilities,
+  index: number,
+  { group, width, visible }: ScoreExtents,
+  sums: Float64Array,
+): void {
   sums.fill(0, 0, visible)
   for (let head = 0; head < group; head++) {
-    const base = (head * rows + index) * width
-    for (let column = 0; column < visible; column++) sums[column] += scores[base + column]
+    const base = (index * group + head) * width
+    const factor = undivided ? 1 / sumOf(values, base, base + visible) : 1
+    for (let column = 0; column < visible; column++) sums[column] += values[base + column] * factor
   }
+}
+
+function sumOf(values: Float32Array, start: number, end: number): number {
+  let sum = 0
+  for (let at = start; at < end; at++) sum += values[at]
+  return sum
 }
 
 function maximaOfBlocks(sums: Float64Array, columns: Columns, visible: number, candidates: BlockRange, maxima: Float64Array): void {

@@ -74,3 +74,8 @@ export function viewOf(tensor: tf.Tensor): Float32Array {
   if ('typedArrayFromHeap' in backend) return (backend as HeapBackend).typedArrayFromHeap(tensor)
   return tensor.dataSync<'float32'>()
 }
+
+/** Whether `viewOf` copies nothing, whatever the size. */
+export function isView(): boolean {
+  return tf.getBackend() === 'wasm' || tf.getBackend() === 'cpu'
+}

@@ -1,5 +1,6 @@
 import {
   type AttentionSpec,
+  BackendLostError,
   bytesPerElement,
   checkCopy,
   checkHostArray,
@@ -32,13 +33,14 @@ export interface MemoryOwner {
 /** `Memory` over one TensorFlow.js engine, and what kernels need besides: to run, to read a tensor, to make one, to add to one. */
 export class TfjsMemory implements Memory {
   readonly owner: TensorOwner
-  readonly #engine: Engine
+  readonly #engine: Pick<Engine, 'run' | 'settled'>
   readonly #scopes = new ScopeStack()
   readonly #storages = new Set<{ release(): void }>()
   #bytes = 0
   #closed = false
+  #lost: BackendLostError | undefined
 
-  constructor(engine: Engine, owner: MemoryOwner) {
+  constructor(engine: Pick<Engine, 'run' | 'settled'>, owner: MemoryOwner) {
     this.#engine = engine
     this.owner = {
       name: owner.name,
@@ -95,8 +97,9 @@ export class TfjsMemory implements Memory {
 
   async download(tensor: Tensor): Promise<HostArray> {
     const { storage } = this.#read('tensor', tensor)
-    if (storage.integers) return storage.integers.slice()
-    return this.#engine.run(() => this.host(tensor).slice())
+    const elements = storage.integers ? storage.integers.slice() : this.#engine.run(() => this.host(tensor).slice())
+    await this.#settled()
+    return elements
   }
 
   scope<T>(run: () => T): T {
@@ -192,9 +195,24 @@ export class TfjsMemory implements Memory {
     for (const held of [...this.#storages]) held.release()
   }
 
-  /** @throws DisposedError when the backend is disposed */
+  /** Every call but `close` throws the error from now on. */
+  loseDevice(error: BackendLostError): void {
+    this.#lost = error
+  }
+
+  /** @throws DisposedError when the backend is disposed; BackendLostError when its device is gone */
   checkOpen(): void {
+    if (this.#lost) throw this.#lost
     if (this.#closed) throw new DisposedError(`the ${this.owner.name} backend is disposed; create a new one.`)
+  }
+
+  /** Rejects where the device went away, perhaps before the last results were read. */
+  async #settled(): Promise<void> {
+    try {
+      await this.#engine.settled?.()
+    } catch (error) {
+      throw new BackendLostError('the device is gone; what was computed on it is lost. Make a new backend.', { cause: error })
+    }
   }
 
   #copyFloats(from: FloatElements, to: FloatElements): void {
