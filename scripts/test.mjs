@@ -10,6 +10,9 @@ const npm = (name) => () => succeeds('npm', ['run', '--silent', name])
 /** @type {(file: string) => () => boolean} */
 const node = (file) => () => succeeds(process.execPath, [file])
 
+// A minute with the start of its processes; `npm run soak` goes on for longer.
+const fuzz = () => succeeds(process.execPath, ['scripts/soak.mjs', '--seconds', '55'])
+
 let totals = { passed: 0, failed: 0, skipped: 0 }
 const tests = () => {
   const { ok, ...counts } = runVitest()
@@ -26,7 +29,9 @@ const stages = [
   ['import boundaries', npm('check:boundaries')],
   ['fixtures', node('scripts/check-fixtures.mjs')],
   ['unit and conformance tests', tests],
+  ['fuzz', fuzz],
   ['packed packages', npm('check:packages')],
+  ['TensorFlow.js for Node', node('scripts/test-tfjs-node.mjs')],
   ['API docs', npm('docs')],
   ['Node 24', runNode24],
 ]

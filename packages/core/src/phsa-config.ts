@@ -1,6 +1,7 @@
 import type { AttentionSpec, ScoreKind } from './contract/attention-spec.js'
 import type { DType } from './contract/tensor.js'
 import { InvalidConfigError } from './errors/invalid-config-error.js'
+import { inWords, shortened } from './in-words.js'
 
 /** The parameters of PHSA (spec 1), as users set them and as a model's config.json keeps them under `phsa`. Plain JSON. */
 export interface PhsaConfig {
@@ -56,7 +57,7 @@ export function forLength(length: number): PhsaConfig {
 export function phsaConfig(settings: Partial<PhsaConfig> = {}, base: PhsaConfig = PHSA_4K): PhsaConfig {
   const unknown = Object.keys(settings).find((name) => !Object.hasOwn(PHSA_4K, name))
   if (unknown !== undefined) {
-    throw new InvalidConfigError(unknown, `${unknown} is not a PHSA setting; there are ${Object.keys(PHSA_4K).join(', ')}.`)
+    throw new InvalidConfigError(unknown, `${shortened(unknown)} is not a PHSA setting; there are ${Object.keys(PHSA_4K).join(', ')}.`)
   }
   const given = Object.fromEntries(Object.entries(settings).filter(([, value]) => value !== undefined))
   const config: PhsaConfig = { ...base, ...given }
@@ -78,7 +79,7 @@ export function phsaConfig(settings: Partial<PhsaConfig> = {}, base: PhsaConfig 
   requireScore(config)
   requireLambda(config.lambda)
   if (!Array.isArray(config.denseLayers)) {
-    throw new InvalidConfigError('denseLayers', `denseLayers is ${JSON.stringify(config.denseLayers)}; give a list of layer indices.`)
+    throw new InvalidConfigError('denseLayers', `denseLayers is ${inWords(config.denseLayers)}; give a list of layer indices.`)
   }
   for (const layer of config.denseLayers) requireInteger('denseLayers', layer, 0)
   return config
@@ -133,7 +134,7 @@ function requireMultiple(setting: string, value: number, blockSize: number): voi
 
 function requireScore({ score, blockSize, representatives }: PhsaConfig): void {
   if (!['softmax', 'logit', 'overlap'].includes(score)) {
-    throw new InvalidConfigError('score', `score is ${JSON.stringify(score)}; it must be softmax, logit or overlap.`)
+    throw new InvalidConfigError('score', `score is ${inWords(score)}; it must be softmax, logit or overlap.`)
   }
   if (score === 'overlap' && blockSize !== 16 * representatives) {
     throw new InvalidConfigError(
@@ -152,9 +153,4 @@ function requireLambda(lambda: PhsaConfig['lambda']): void {
     'lambda',
     `lambda is ${inWords(lambda)}; give a number from 0 to 1, or one list of them a layer with one a KV head.`,
   )
-}
-
-/** JSON writes NaN and Infinity as null, which would name the wrong value. */
-function inWords(value: unknown): string {
-  return typeof value === 'number' ? String(value) : JSON.stringify(value)
 }

@@ -1,6 +1,6 @@
 import { InvalidConfigError } from './errors/invalid-config-error.js'
 import { type PunctuationSet, punctuationTest } from './punctuation-sets.js'
-import { decodeVocabulary } from './vocabulary-decoder.js'
+import { decodeVocabulary, MAX_TOKEN_IDS } from './vocabulary-decoder.js'
 
 /** Which characters count, and for which token ids (spec 2). */
 export interface PunctuationTableOptions {
@@ -44,10 +44,10 @@ export class PunctuationTable {
     const excluded = new Set(never)
     const vocabulary = decodeVocabulary(tokenizer)
     const covered = (vocabulary.at(-1)?.id ?? -1) + 1
-    if (size !== undefined && (!Number.isInteger(size) || size < covered)) {
+    if (size !== undefined && (!Number.isInteger(size) || size < covered || size > MAX_TOKEN_IDS)) {
       throw new InvalidConfigError(
         'size',
-        `size is ${size}; the tokenizer has ids up to ${covered - 1}, so it must be an integer of at least ${covered}.`,
+        `size is ${size}; the tokenizer has ids up to ${covered - 1}, so it must be an integer from ${covered} to ${MAX_TOKEN_IDS}.`,
       )
     }
     const texts = new Map<number, string>()

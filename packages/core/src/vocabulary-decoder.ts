@@ -1,4 +1,5 @@
 import { InvalidConfigError } from './errors/invalid-config-error.js'
+import { inWords } from './in-words.js'
 
 /** What one token id stands for. */
 export interface VocabularyToken {
@@ -8,6 +9,12 @@ export interface VocabularyToken {
   /** Control, unknown or padding token: never part of the text. */
   readonly special: boolean
 }
+
+/** Ids are below this: 64 times the largest vocabulary in use; a larger one is damage, and tables by id would be allocated for it. */
+export const MAX_TOKEN_IDS = 2 ** 24
+
+/** Decoders of a tokenizer.json that lie inside of each other. */
+const MAX_DECODER_DEPTH = 8
 
 /**
  * Every token of a parsed Hugging Face tokenizer.json with its text (spec 2), sorted by id. Reads byte-level BPE, sentencepiece-style
@@ -43,7 +50,7 @@ function pieces(model: JsonRecord): [string, number][] {
     if (typeof piece !== 'string' || !isTokenId(id)) {
       throw new InvalidConfigError(
         'model.vocab',
-        `model.vocab maps ${JSON.stringify(piece)} to ${JSON.stringify(id)}; each entry is a piece and its id.`,
+        `model.vocab maps ${inWords(piece)} to ${inWords(id)}; each entry is a piece and its id, an integer below ${MAX_TOKEN_IDS}.`,
       )
     }
   }
@@ -59,7 +66,7 @@ function addedTokens(root: JsonRecord): { id: number; content: string; special: 
     if (!isTokenId(id) || typeof content !== 'string') {
       throw new InvalidConfigError(
         'added_tokens',
-        `added_tokens[${index}] has id ${JSON.stringify(id)} and content ${JSON.stringify(content)}; it needs both.`,
+        `added_tokens[${index}] has id ${inWords(id)} and content ${inWords(content)}; it needs both, the id an integer below ${MAX_TOKEN_IDS}.`,
       )
     }
     return { id, content, special: special === true }
@@ -72,13 +79,16 @@ function unwrittenIds(root: JsonRecord, model: JsonRecord): Set<unknown> {
   return new Set([...padding, model.unk_id].filter(isTokenId))
 }
 
-function decoderOf(decoder: unknown): PieceDecoder {
+function decoderOf(decoder: unknown, depth = 1): PieceDecoder {
   if (decoder === null || decoder === undefined) return (piece) => piece
   const { type, ...settings } = requireRecord('decoder', decoder, 'it holds a type')
   switch (type) {
     case 'Sequence': {
       if (!Array.isArray(settings.decoders)) throw new InvalidConfigError('decoder', 'decoder is a Sequence without a list of decoders.')
-      const steps = settings.decoders.map(decoderOf)
+      if (depth === MAX_DECODER_DEPTH) {
+        throw new InvalidConfigError('decoder', `decoder is nested deeper than ${MAX_DECODER_DEPTH} Sequences; the file is damaged.`)
+      }
+      const steps = settings.decoders.map((step) => decoderOf(step, depth + 1))
       return (piece) => steps.reduce<string | undefined>((text, step) => (text === undefined ? text : step(text)), piece)
     }
     case 'ByteLevel':
@@ -86,17 +96,17 @@ function decoderOf(decoder: unknown): PieceDecoder {
     case 'ByteFallback':
       return decodeByteFallback
     case 'Metaspace': {
-      const mark = String(settings.replacement ?? '▁')
+      const mark = textOf(settings, 'replacement', '▁')
       return (piece) => piece.replaceAll(mark, ' ')
     }
     case 'Replace':
       return replaceDecoder(settings)
     case 'WordPiece': {
-      const prefix = String(settings.prefix ?? '##')
+      const prefix = textOf(settings, 'prefix', '##')
       return (piece) => (piece.startsWith(prefix) ? piece.slice(prefix.length) : piece)
     }
     case 'BPEDecoder': {
-      const suffix = String(settings.suffix ?? '</w>')
+      const suffix = textOf(settings, 'suffix', '</w>')
       return (piece) => piece.replaceAll(suffix, ' ')
     }
     // These join tokens or trim the ends of a whole text; a token on its own stays as it is.
@@ -106,22 +116,39 @@ function decoderOf(decoder: unknown): PieceDecoder {
     default:
       throw new InvalidConfigError(
         'decoder',
-        `decoder.type is ${JSON.stringify(type)}; known are ByteLevel, ByteFallback, Metaspace, Replace, WordPiece, BPEDecoder, Fuse, Strip and Sequence.`,
+        `decoder.type is ${inWords(type)}; known are ByteLevel, ByteFallback, Metaspace, Replace, WordPiece, BPEDecoder, Fuse, Strip and Sequence.`,
       )
   }
 }
 
-function replaceDecoder({ pattern, content }: JsonRecord): PieceDecoder {
-  const replacement = String(content ?? '')
+function textOf(settings: JsonRecord, name: string, usual: string): string {
+  const value = settings[name] ?? usual
+  if (typeof value === 'string') return value
+  throw new InvalidConfigError('decoder', `decoder.${name} is ${inWords(value)}; it must be text.`)
+}
+
+function replaceDecoder(settings: JsonRecord): PieceDecoder {
+  const { pattern } = settings
+  const replacement = textOf(settings, 'content', '')
   if (isRecord(pattern) && typeof pattern.String === 'string') {
     const text = pattern.String
     return (piece) => piece.replaceAll(text, () => replacement)
   }
   if (isRecord(pattern) && typeof pattern.Regex === 'string') {
-    const expression = new RegExp(pattern.Regex, 'gu')
+    const expression = expressionOf(pattern.Regex)
     return (piece) => piece.replace(expression, () => replacement)
   }
-  throw new InvalidConfigError('decoder', `decoder Replace has the pattern ${JSON.stringify(pattern)}; it must be { String } or { Regex }.`)
+  throw new InvalidConfigError('decoder', `decoder Replace has the pattern ${inWords(pattern)}; it must be { String } or { Regex }.`)
+}
+
+function expressionOf(source: string): RegExp {
+  try {
+    return new RegExp(source, 'gu')
+  } catch (cause) {
+    throw new InvalidConfigError('decoder', `decoder Replace has the expression ${inWords(source)}: ${(cause as Error).message}.`, {
+      cause,
+    })
+  }
 }
 
 /** Byte-level BPE writes each byte as one printable character: itself where it is visible, else the next free one from U+0100. */
@@ -158,7 +185,7 @@ function decodeUtf8(bytes: Uint8Array): string | undefined {
 }
 
 function isTokenId(value: unknown): value is number {
-  return Number.isSafeInteger(value) && (value as number) >= 0
+  return Number.isInteger(value) && (value as number) >= 0 && (value as number) < MAX_TOKEN_IDS
 }
 
 function isRecord(value: unknown): value is JsonRecord {

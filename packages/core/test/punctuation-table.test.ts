@@ -71,7 +71,7 @@ describe('PunctuationTable', () => {
     const padded = PunctuationTable.fromTokenizer({ model: model('.'), decoder: bytes }, { size: 4 })
     expect([...padded.marks([0, 1, 2, 3])]).toEqual([1, 0, 0, 0])
     const error = errorOf(() => PunctuationTable.fromTokenizer({ model: model('a', 'b'), decoder: bytes }, { size: 1 }))
-    expect(error.message).toBe('size is 1; the tokenizer has ids up to 1, so it must be an integer of at least 2.')
+    expect(error.message).toBe('size is 1; the tokenizer has ids up to 1, so it must be an integer from 2 to 16777216.')
   })
 
   test('padding tokens are left out, whoever names them', () => {

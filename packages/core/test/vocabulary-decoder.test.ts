@@ -106,12 +106,25 @@ describe('decodeVocabulary', () => {
     ['model.vocab', { model: { vocab: { a: -1 } } }, /maps "a" to -1/],
     ['model.vocab', { model: { vocab: [[5, 0]] } }, /maps 5 to 0/],
     ['added_tokens', { model, added_tokens: {} }, /added_tokens is not a list/],
-    ['added_tokens', { model, added_tokens: [{ id: 3 }] }, /added_tokens\[0\] has id 3 and content undefined; it needs both/],
+    ['added_tokens', { model, added_tokens: [{ id: 3 }] }, /added_tokens\[0\] has id 3 and content missing; it needs both/],
     ['added_tokens[1]', { model, added_tokens: [{ id: 3, content: 'x' }, 7] }, /added_tokens\[1\] is not an object/],
     ['decoder', { model, decoder: { type: 'CTC' } }, /decoder.type is "CTC"; known are ByteLevel/],
     ['decoder', { model, decoder: 'ByteLevel' }, /decoder is not an object/],
     ['decoder', { model, decoder: { type: 'Sequence' } }, /Sequence without a list/],
     ['decoder', { model, decoder: { type: 'Replace', pattern: 'x' } }, /pattern "x"; it must be/],
+    [
+      'model.vocab',
+      { model: { vocab: { a: 2 ** 24 } } },
+      /maps "a" to 16777216; each entry is a piece and its id, an integer below 16777216/,
+    ],
+    ['added_tokens', { model, added_tokens: [{ id: 1e12, content: 'x' }] }, /id 1000000000000 and content "x"/],
+    ['decoder', { model, decoder: { type: 'Replace', pattern: { Regex: '(' } } }, /expression "\(": Invalid regular expression/],
+    [
+      'decoder',
+      { model, decoder: { type: 'Metaspace', replacement: nested(10_000) } },
+      /decoder.replacement is \[\[\[\[…\]\]\]\]; it must be text/,
+    ],
+    ['decoder', { model, decoder: decoderIn(9) }, /decoder is nested deeper than 8 Sequences/],
   ])('an error names %s as what is wrong', (setting, tokenizer, message) => {
     const error = errorOf(() => decodeVocabulary(tokenizer))
     expect(error).toBeInstanceOf(InvalidConfigError)
@@ -119,3 +132,16 @@ describe('decodeVocabulary', () => {
     expect(error.message).toMatch(message)
   })
 })
+
+/** A list in a list in a list. */
+function nested(depth: number): unknown {
+  let value: unknown = []
+  for (let level = 1; level < depth; level++) value = [value]
+  return value
+}
+
+function decoderIn(sequences: number): unknown {
+  let decoder: unknown = { type: 'Fuse' }
+  for (let level = 0; level < sequences; level++) decoder = { type: 'Sequence', decoders: [decoder] }
+  return decoder
+}

@@ -1,4 +1,4 @@
-import { InvalidConfigError } from '@phsa/core'
+import { InvalidConfigError, inWords } from '@phsa/core'
 
 /**
  * A size of a parsed config.json.
@@ -8,7 +8,7 @@ import { InvalidConfigError } from '@phsa/core'
 export function count(json: Record<string, unknown>, name: string, path = name): number {
   const value = json[name]
   if (!Number.isSafeInteger(value) || (value as number) < 1 || (value as number) > 2 ** 30) {
-    throw new InvalidConfigError(path, `${path} is ${shown(value)}; it must be an integer from 1 to ${2 ** 30}.`)
+    throw new InvalidConfigError(path, `${path} is ${inWords(value)}; it must be an integer from 1 to ${2 ** 30}.`)
   }
   return value as number
 }
@@ -17,7 +17,7 @@ export function count(json: Record<string, unknown>, name: string, path = name):
 export function positive(json: Record<string, unknown>, name: string, path = name): number {
   const value = json[name]
   if (typeof value !== 'number' || !(value > 0) || value === Infinity) {
-    throw new InvalidConfigError(path, `${path} is ${shown(value)}; it must be a positive number.`)
+    throw new InvalidConfigError(path, `${path} is ${inWords(value)}; it must be a positive number.`)
   }
   return value
 }
@@ -26,12 +26,14 @@ export function positive(json: Record<string, unknown>, name: string, path = nam
 export function atLeast(least: number, json: Record<string, unknown>, name: string, path = name): number {
   const value = json[name]
   if (typeof value !== 'number' || !(value >= least) || value === Infinity) {
-    throw new InvalidConfigError(path, `${path} is ${shown(value)}; it must be a number of at least ${least}.`)
+    throw new InvalidConfigError(path, `${path} is ${inWords(value)}; it must be a number of at least ${least}.`)
   }
   return value
 }
 
-/** A parsed JSON value as messages show it. */
-export function shown(value: unknown): string {
-  return typeof value === 'number' ? String(value) : (JSON.stringify(value) ?? 'missing')
+/** A switch that is off where it is missing, otherwise like `count`. */
+export function flag(json: Record<string, unknown>, name: string): boolean {
+  const value = json[name] ?? false
+  if (typeof value !== 'boolean') throw new InvalidConfigError(name, `${name} is ${inWords(value)}; it must be true or false.`)
+  return value
 }

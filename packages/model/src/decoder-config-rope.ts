@@ -1,5 +1,5 @@
-import { InvalidConfigError } from '@phsa/core'
-import { atLeast, count, positive, shown } from './config-numbers.js'
+import { InvalidConfigError, inWords } from '@phsa/core'
+import { atLeast, count, positive } from './config-numbers.js'
 import { isRecord } from './is-record.js'
 import type { RopeScaling, RopeSettings, YarnRopeScaling } from './rope-scaling.js'
 
@@ -65,13 +65,13 @@ export function requireRopeScaling(scaling: RopeScaling, ropeTheta: number, name
 
 function section(json: Json, name: string): Json {
   const value = json[name] ?? {}
-  if (!isRecord(value)) throw new InvalidConfigError(name, `${name} is ${shown(value)}; it must be an object or null.`)
+  if (!isRecord(value)) throw new InvalidConfigError(name, `${name} is ${inWords(value)}; it must be an object or null.`)
   return value
 }
 
 function requireWholeHeads({ partial_rotary_factor: part }: Json, path: string): void {
   if (part === undefined || part === null || part === 1) return
-  throw new InvalidConfigError(path, `${path} is ${shown(part)}; allowed: 1, so that every column of a head is turned.`)
+  throw new InvalidConfigError(path, `${path} is ${inWords(part)}; allowed: 1, so that every column of a head is turned.`)
 }
 
 /** @param json the whole file, for the lengths outside the section */
@@ -107,7 +107,7 @@ function ropeType(rope: Json, name: string): 'default' | 'linear' | 'yarn' {
   if (type !== oldType) {
     throw new InvalidConfigError(
       `${name}.rope_type`,
-      `${name}.rope_type is ${shown(type)} and ${name}.type is ${shown(oldType)}; give one of them, or the same twice.`,
+      `${name}.rope_type is ${inWords(type)} and ${name}.type is ${inWords(oldType)}; give one of them, or the same twice.`,
     )
   }
   if (type === 'default' || type === 'linear' || type === 'yarn') return type
@@ -116,12 +116,12 @@ function ropeType(rope: Json, name: string): 'default' | 'linear' | 'yarn' {
   const key = rope.rope_type === undefined && rope.type !== undefined ? 'type' : 'rope_type'
   throw new InvalidConfigError(
     `${name}.${key}`,
-    `${name}.${key} is ${shown(type)}; allowed: "default", "linear", "yarn". Other scalings of RoPE are not supported.`,
+    `${name}.${key} is ${inWords(type)}; allowed: "default", "linear", "yarn". Other scalings of RoPE are not supported.`,
   )
 }
 
 function truncation(rope: Json, path: string): boolean | undefined {
   const value = rope.truncate ?? undefined
   if (value === undefined || typeof value === 'boolean') return value
-  throw new InvalidConfigError(path, `${path} is ${shown(value)}; allowed: true, false.`)
+  throw new InvalidConfigError(path, `${path} is ${inWords(value)}; allowed: true, false.`)
 }

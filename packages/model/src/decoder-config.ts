@@ -1,5 +1,5 @@
-import { InvalidConfigError } from '@phsa/core'
-import { count, positive } from './config-numbers.js'
+import { InvalidConfigError, inWords } from '@phsa/core'
+import { count, flag, positive } from './config-numbers.js'
 import { readRope, requireRopeScaling } from './decoder-config-rope.js'
 import { isRecord } from './is-record.js'
 import type { RopeScaling } from './rope-scaling.js'
@@ -47,9 +47,10 @@ export function parseDecoderConfig(json: unknown): DecoderConfig {
     rmsNormEpsilon: positive(json, 'rms_norm_eps'),
     ...readRope(json),
     maxPositions: count(json, 'max_position_embeddings'),
-    tieWordEmbeddings: json.tie_word_embeddings === true,
+    tieWordEmbeddings: flag(json, 'tie_word_embeddings'),
     eosTokenIds: tokenIds(json, 'eos_token_id'),
   }
+  requireLayerTypes(json, config.layers)
   requireFit(config)
   return config
 }
@@ -76,14 +77,15 @@ export function requireFit({ heads, kvHeads, headDim, ropeTheta, ropeScaling }: 
 export function tokenIds(json: Record<string, unknown>, name: string): number[] {
   const value = json[name] ?? []
   const ids: unknown[] = Array.isArray(value) ? value : [value]
-  if (!ids.every((id): id is number => Number.isInteger(id) && (id as number) >= 0)) {
-    throw new InvalidConfigError(name, `${name} is ${JSON.stringify(value)}; it must be a token id, a list of them, or null.`)
+  if (!ids.every((id): id is number => Number.isSafeInteger(id) && (id as number) >= 0)) {
+    throw new InvalidConfigError(name, `${name} is ${inWords(value)}; it must be a token id, a list of them, or null.`)
   }
   return ids
 }
 
 function requireArchitecture(json: Record<string, unknown>): void {
   only(json, 'model_type', ['qwen3'], 'Other architectures are not supported; convert the checkpoint or pick a Qwen3 one.')
+  requireLanguageModel(json)
   only(json, 'hidden_act', ['silu', undefined])
   only(json, 'attention_bias', [false, null, undefined])
   only(json, 'use_sliding_window', [false, null, undefined], 'PHSA has a local window of its own (phsa.localTokens).')
@@ -93,15 +95,33 @@ function requireArchitecture(json: Record<string, unknown>): void {
     [null, undefined],
     'Quantized weights are not supported; use the float32, float16 or bfloat16 checkpoint.',
   )
-  const layerTypes: unknown[] = Array.isArray(json.layer_types) ? json.layer_types : []
-  const other = layerTypes.find((type) => type !== 'full_attention')
-  if (other !== undefined) {
-    throw new InvalidConfigError('layer_types', `layer_types has ${JSON.stringify(other)}; every layer must be "full_attention".`)
+}
+
+/** Other heads on the same layers have other architectures: a classifier, or the layers alone. */
+function requireLanguageModel({ architectures }: Record<string, unknown>): void {
+  if (architectures === undefined || architectures === null) return
+  if (Array.isArray(architectures) && architectures.includes('Qwen3ForCausalLM')) return
+  throw new InvalidConfigError(
+    'architectures',
+    `architectures is ${inWords(architectures)}; it must hold "Qwen3ForCausalLM", or be left out.`,
+  )
+}
+
+function requireLayerTypes({ layer_types: types }: Record<string, unknown>, layers: number): void {
+  if (types === undefined || types === null) return
+  if (!Array.isArray(types) || types.length !== layers) {
+    throw new InvalidConfigError(
+      'layer_types',
+      `layer_types is ${inWords(types)}; it must have one entry for each of the ${layers} layers of num_hidden_layers.`,
+    )
   }
+  const other: unknown = types.find((type) => type !== 'full_attention')
+  if (other === undefined) return
+  throw new InvalidConfigError('layer_types', `layer_types has ${inWords(other)}; every layer must be "full_attention".`)
 }
 
 function only(json: Record<string, unknown>, name: string, allowed: readonly unknown[], remedy = ''): void {
   if (allowed.includes(json[name])) return
-  const choices = allowed.filter((value) => value !== undefined).map((value) => JSON.stringify(value))
-  throw new InvalidConfigError(name, `${name} is ${JSON.stringify(json[name])}; allowed: ${choices.join(', ')}. ${remedy}`.trimEnd())
+  const choices = allowed.filter((value) => value !== undefined).map(inWords)
+  throw new InvalidConfigError(name, `${name} is ${inWords(json[name])}; allowed: ${choices.join(', ')}. ${remedy}`.trimEnd())
 }

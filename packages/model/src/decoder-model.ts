@@ -153,9 +153,19 @@ export class DecoderModel {
     return uploadRopeTable(this.backend.memory, positions, this.config)
   }
 
-  /** Logits [T, V] of every token: for short batches, since they are whole in memory. */
-  logits(batch: TokenBatch, attention: AttentionChoice = this.#defaultAttention()): Tensor {
-    return this.backend.memory.scope(() => this.backend.ops.linear(this.#normalize(this.#hidden(batch, attention)), this.head))
+  /**
+   * Logits [T, V] of every token, or [n, V] of some: whole in memory, so for short batches or few rows.
+   * @param rows [n]: rows of the batch, in the order wanted
+   * @throws InvalidInputError for a row that the batch does not have
+   */
+  logits(batch: TokenBatch, attention: AttentionChoice = this.#defaultAttention(), rows?: Int32Array): Tensor {
+    const { memory, ops } = this.backend
+    const stranger = rows?.find((row) => row < 0 || row >= batch.ids.length)
+    if (stranger !== undefined) throw new InvalidInputError(`rows has ${stranger}; this batch has rows 0 to ${batch.ids.length - 1}.`)
+    return memory.scope(() => {
+      const hidden = this.#hidden(batch, attention)
+      return ops.linear(this.#normalize(rows ? ops.embedding(hidden, memory.upload(rows, [rows.length])) : hidden), this.head)
+    })
   }
 
   /** Loss f32 [1] and token losses f32 [T], for evaluation. */

@@ -4,19 +4,24 @@ import {
   InvalidConfigError,
   InvalidFileError,
   isPhsaError,
+  layerLambda,
   type ModelBackend,
   type PhsaConfig,
   type PunctuationSet,
   PunctuationTable,
   phsaConfig,
+  phsaPolicy,
+  shortened,
   type Tensor,
 } from '@phsa/core'
-import { type DecoderConfig, parseDecoderConfig, tokenIds } from './decoder-config.js'
+import { planLayers } from './attention-choice.js'
+import { type DecoderConfig, parseDecoderConfig } from './decoder-config.js'
 import { DecoderModel } from './decoder-model.js'
 import { folderFiles } from './folder-files.js'
+import { type GenerationSettings, parseGenerationSettings } from './generation-settings.js'
 import { isRecord } from './is-record.js'
 import type { ModelFiles } from './model-files.js'
-import { OUTPUT_HEAD, parameterShapes } from './parameter-shapes.js'
+import { eachParameterShape, OUTPUT_HEAD, parameterShapes } from './parameter-shapes.js'
 import { readJsonFile } from './text-file.js'
 import { TextTokenizer } from './text-tokenizer.js'
 import { openWeights, type WeightFiles } from './weight-files.js'
@@ -40,22 +45,26 @@ export interface LoadedModel {
   /** Undefined where the folder has no tokenizer.json. */
   readonly tokenizer: TextTokenizer | undefined
   readonly punctuation: PunctuationTable | undefined
+  /** Of generation_config.json; empty where there is none. */
+  readonly generation: GenerationSettings
 }
 
 /**
- * Opens a Hugging Face folder: config.json, model.safetensors (or its shards; F32, BF16 or F16), and tokenizer.json where there is one. Weights are
- * read tensor by tensor. Not inside of a memory scope.
+ * Opens a Hugging Face folder: config.json, model.safetensors (or its shards; F32, BF16 or F16), and generation_config.json and tokenizer.json where there
+ * are any. All that is small is checked before the first weight is read; weights are read tensor by tensor. Not inside of a memory scope.
  * @param source a folder, or files from elsewhere, which stay open
- * @throws InvalidFileError naming file and tensor; InvalidConfigError naming the setting; UnsupportedError
+ * @throws InvalidFileError naming file and tensor; InvalidConfigError naming the file and the setting; UnsupportedError
  */
 export async function loadModel(source: string | ModelFiles, options: LoadModelOptions): Promise<LoadedModel> {
   const files = typeof source === 'string' ? await folderFiles(source) : source
   try {
-    const { config, phsa } = await readConfig(files, options.phsa)
-    const { tokenizer, punctuation } = await readTokenizer(files, config, options.punctuationSet)
+    const { config, phsa, generation } = await readConfig(files, options.phsa)
     const weights = await openWeights(files)
     requireWeights(weights, config)
-    return { model: await uploadModel(weights, config, phsa, options), tokenizer, punctuation }
+    inFile(files, 'config.json', () => requireLayers(config, phsa))
+    const { tokenizer, punctuation } = await readTokenizer(files, config, options.punctuationSet)
+    await files.requireUnchanged?.()
+    return { model: await uploadModel(weights, config, phsa, options), tokenizer, punctuation, generation }
   } finally {
     if (typeof source === 'string') await files.close()
   }
@@ -64,20 +73,43 @@ export async function loadModel(source: string | ModelFiles, options: LoadModelO
 async function readConfig(
   files: ModelFiles,
   overrides: Partial<PhsaConfig> | undefined,
-): Promise<{ config: DecoderConfig; phsa: PhsaConfig }> {
+): Promise<{ config: DecoderConfig; phsa: PhsaConfig; generation: GenerationSettings }> {
   const json = await readJsonFile(files, 'config.json')
-  if (json === undefined) throw new InvalidFileError(`${files.label}: there is no config.json; give the folder of a Hugging Face model.`)
-  const generation = await readJsonFile(files, 'generation_config.json')
-  try {
+  if (json === undefined) {
+    throw new InvalidFileError(
+      `${files.label}: there is no config.json; give the folder of a Hugging Face model. It is written last: a save that was cut short has none.`,
+    )
+  }
+  const generationJson = await readJsonFile(files, 'generation_config.json')
+  const generation = inFile(files, 'generation_config.json', () => parseGenerationSettings(generationJson ?? {}))
+  return inFile(files, 'config.json', () => {
     const parsed = parseDecoderConfig(json)
-    const generationIds = isRecord(generation) ? tokenIds(generation, 'eos_token_id') : []
-    const config = { ...parsed, eosTokenIds: generationIds.length > 0 ? generationIds : parsed.eosTokenIds }
-    const stored = isRecord(json) && isRecord(json.phsa) ? (json.phsa as Partial<PhsaConfig>) : {}
-    return { config, phsa: phsaConfig({ ...stored, ...overrides }, forLength(config.maxPositions)) }
+    const config = { ...parsed, eosTokenIds: generation.stopTokenIds ?? parsed.eosTokenIds }
+    const phsa = phsaConfig({ ...storedPhsa(json), ...overrides }, forLength(config.maxPositions))
+    return { config, phsa, generation }
+  })
+}
+
+function storedPhsa(json: unknown): Partial<PhsaConfig> {
+  const stored = (isRecord(json) ? json.phsa : undefined) ?? {}
+  if (isRecord(stored)) return stored
+  throw new InvalidConfigError('phsa', 'phsa must be an object of settings, or be left out.')
+}
+
+/** Runs a check of settings; its error then names the file that they come from. */
+function inFile<T>(files: ModelFiles, name: string, run: () => T): T {
+  try {
+    return run()
   } catch (cause) {
     if (!isPhsaError(cause, 'invalid-config')) throw cause
-    throw new InvalidConfigError((cause as InvalidConfigError).setting, `${files.label}/config.json: ${cause.message}`, { cause })
+    throw new InvalidConfigError((cause as InvalidConfigError).setting, `${files.label}/${name}: ${cause.message}`, { cause })
   }
+}
+
+/** What the PHSA settings say of single layers must fit the model's. */
+function requireLayers(config: DecoderConfig, phsa: PhsaConfig): void {
+  planLayers({ policy: phsaPolicy, phsa }, config, 'f32')
+  for (let layer = 0; layer < config.layers; layer++) layerLambda(phsa, layer, config.kvHeads)
 }
 
 async function readTokenizer(
@@ -94,24 +126,28 @@ async function readTokenizer(
   }
   const padding = tokenizer.padTokenId
   const never = padding === undefined ? [] : [padding]
-  return { tokenizer, punctuation: PunctuationTable.fromTokenizer(tokenizer.json, { set, size: config.vocabSize, never }) }
+  const punctuation = inFile(files, 'tokenizer.json', () =>
+    PunctuationTable.fromTokenizer(tokenizer.json, { set, size: config.vocabSize, never }),
+  )
+  return { tokenizer, punctuation }
 }
 
 /** Compares names and shapes before anything is read. With a tied head an `lm_head.weight` in the file is a copy and left alone. */
 function requireWeights(weights: WeightFiles, config: DecoderConfig): void {
-  const shapes = parameterShapes(config)
-  for (const [name, shape] of shapes) {
+  const known = new Set(config.tieWordEmbeddings ? [OUTPUT_HEAD] : [])
+  for (const [name, shape] of eachParameterShape(config)) {
     if (!weights.names.has(name)) throw new InvalidFileError(`${weights.labelOf(name)}: tensor ${name} [${shape}] is missing.`)
     const found = weights.shape(name)
     if (found.join() !== shape.join()) {
       throw new InvalidFileError(`${weights.labelOf(name)}: tensor ${name} is [${found}]; config.json makes it [${shape}].`)
     }
+    known.add(name)
   }
-  const extra = [...weights.names].filter((name) => !shapes.has(name) && !(config.tieWordEmbeddings && name === OUTPUT_HEAD))
+  const extra = [...weights.names].filter((name) => !known.has(name))
   if (extra.length > 0) {
     const more = extra.length > 3 ? ` and ${extra.length - 3} more` : ''
     throw new InvalidFileError(
-      `${weights.labelOf(extra[0])}: tensor ${extra.slice(0, 3).join(', ')}${more} is not part of a Qwen3 decoder of this config.json; loading without it would give another model.`,
+      `${weights.labelOf(extra[0])}: tensor ${extra.slice(0, 3).map(shortened).join(', ')}${more} is not part of a Qwen3 decoder of this config.json; loading without it would give another model.`,
     )
   }
 }

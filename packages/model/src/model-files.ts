@@ -6,5 +6,7 @@ export interface ModelFiles {
   size(name: string): Promise<number | undefined>
   /** Bytes begin to end - 1 of a file, at the start of a buffer of their own. */
   read(name: string, begin: number, end: number): Promise<Uint8Array>
+  /** Where files can be replaced while they are read: @throws InvalidFileError naming one that was, since it was first asked for. */
+  requireUnchanged?(): Promise<void>
   close(): Promise<void>
 }

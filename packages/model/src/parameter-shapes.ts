@@ -30,25 +30,29 @@ export type LayerRoles<T> = Readonly<Record<keyof ReturnType<typeof layerNames>,
 
 /** Shape of every parameter by its Hugging Face name; projections are [outputs, inputs]. With a tied head there is no `lm_head.weight`. */
 export function parameterShapes(config: DecoderConfig): Map<string, readonly number[]> {
+  return new Map(eachParameterShape(config))
+}
+
+/** The entries of `parameterShapes` one by one: a configuration that nothing backs may claim a billion layers. */
+export function* eachParameterShape(config: DecoderConfig): Generator<[name: string, shape: readonly number[]]> {
   const { vocabSize, hiddenSize, intermediateSize, layers, heads, kvHeads, headDim } = config
-  const shapes = new Map<string, readonly number[]>([[EMBEDDING, [vocabSize, hiddenSize]]])
+  yield [EMBEDDING, [vocabSize, hiddenSize]]
   for (let layer = 0; layer < layers; layer++) {
     const names = layerNames(layer)
-    shapes.set(names.inputNorm, [hiddenSize])
-    shapes.set(names.q, [heads * headDim, hiddenSize])
-    shapes.set(names.k, [kvHeads * headDim, hiddenSize])
-    shapes.set(names.v, [kvHeads * headDim, hiddenSize])
-    shapes.set(names.o, [hiddenSize, heads * headDim])
-    shapes.set(names.qNorm, [headDim])
-    shapes.set(names.kNorm, [headDim])
-    shapes.set(names.postNorm, [hiddenSize])
-    shapes.set(names.gate, [intermediateSize, hiddenSize])
-    shapes.set(names.up, [intermediateSize, hiddenSize])
-    shapes.set(names.down, [hiddenSize, intermediateSize])
+    yield [names.inputNorm, [hiddenSize]]
+    yield [names.q, [heads * headDim, hiddenSize]]
+    yield [names.k, [kvHeads * headDim, hiddenSize]]
+    yield [names.v, [kvHeads * headDim, hiddenSize]]
+    yield [names.o, [hiddenSize, heads * headDim]]
+    yield [names.qNorm, [headDim]]
+    yield [names.kNorm, [headDim]]
+    yield [names.postNorm, [hiddenSize]]
+    yield [names.gate, [intermediateSize, hiddenSize]]
+    yield [names.up, [intermediateSize, hiddenSize]]
+    yield [names.down, [hiddenSize, intermediateSize]]
   }
-  shapes.set(FINAL_NORM, [hiddenSize])
-  if (!config.tieWordEmbeddings) shapes.set(OUTPUT_HEAD, [vocabSize, hiddenSize])
-  return shapes
+  yield [FINAL_NORM, [hiddenSize]]
+  if (!config.tieWordEmbeddings) yield [OUTPUT_HEAD, [vocabSize, hiddenSize]]
 }
 
 /** One layer's entries of a map by Hugging Face names, by role. */

@@ -1,13 +1,22 @@
-import { InvalidFileError, type SafetensorsTensor, serializeSafetensorsParts } from '@phsa/core'
+import { InvalidFileError, type SafetensorsDescription, streamSafetensors } from '@phsa/core'
 import { decoderConfigJson } from './decoder-config-json.js'
 import type { DecoderModel } from './decoder-model.js'
+import { writeDurably } from './durable-files.js'
+import { type GenerationSettings, generationSettingsJson } from './generation-settings.js'
+import { CONFIG_FILE, replaceFolder } from './replace-folder.js'
+import { planShards, shardIndexJson } from './shard-plan.js'
+import { INDEX_FILE } from './weight-files.js'
 
-/** What a saved folder holds besides the configuration, and the type of its weights. */
+/** What a saved folder holds besides the configuration, and how its weights are written. */
 export interface SaveModelOptions {
   /** A folder whose tokenizer files are copied. */
   readonly tokenizerFrom?: string
-  /** Element type in the file; default bf16 for a bf16 model, else f32. */
-  readonly type?: 'f32' | 'bf16'
+  /** Element type in the file; default that of the model, f32 for an f64 one. */
+  readonly type?: 'f32' | 'bf16' | 'f16'
+  /** Most bytes of tensors in one file; more are written as shards with an index. Default 5e9; Infinity keeps them together. */
+  readonly maxShardBytes?: number
+  /** Written to generation_config.json, `LoadedModel.generation` for instance; without it there is no such file. */
+  readonly generation?: GenerationSettings
 }
 
 /** What belongs to a tokenizer in a Hugging Face folder. */
@@ -15,51 +24,77 @@ const TOKENIZER_FILES = [
   'tokenizer.json',
   'tokenizer_config.json',
   'special_tokens_map.json',
+  'added_tokens.json',
   'chat_template.jinja',
   'vocab.json',
   'merges.txt',
 ]
 
+const FILE_TYPES = { f32: 'F32', bf16: 'BF16', f16: 'F16' } as const
+
 /**
- * Writes a Hugging Face folder that transformers opens. It is written beside its place under a temporary name and then renamed, so that a reader never
- * sees half a file; in a folder that is there already, only the files of the same names are replaced. Holds the weights once in host memory.
- * @throws InvalidFileError when `tokenizerFrom` has no tokenizer.json
+ * Writes a Hugging Face folder that transformers opens; one tensor at a time is on the host. It is written under a temporary name beside its
+ * place, or within a folder that is there, flushed, and then moved, so that a reader never sees half a file, nor weights of one save under the configuration of another; see `replaceFolder` for
+ * a folder that is there already. Any failure before the move leaves what was there.
+ * @throws InvalidFileError when `tokenizerFrom` has no tokenizer.json, or the folder cannot be written; InvalidConfigError for `maxShardBytes`
  */
 export async function saveModel(model: DecoderModel, folder: string, options: SaveModelOptions = {}): Promise<void> {
-  const { copyFile, mkdir, rename, readdir, rm, writeFile } = await import('node:fs/promises')
+  const { mkdir, rm } = await import('node:fs/promises')
   const { existsSync } = await import('node:fs')
   const { dirname, join, resolve } = await import('node:path')
   const target = resolve(folder)
-  const type = options.type ?? (model.dtype === 'bf16' ? 'bf16' : 'f32')
   if (options.tokenizerFrom !== undefined && !existsSync(join(options.tokenizerFrom, 'tokenizer.json'))) {
     throw new InvalidFileError(
       `${options.tokenizerFrom}: there is no tokenizer.json to copy; give a folder with one, or leave tokenizerFrom out.`,
     )
   }
   await mkdir(dirname(target), { recursive: true })
-  const temporary = `${target}.${crypto.randomUUID()}.partial`
+  // A folder that is there may be a disk of its own, or a link to one: what is moved into it must lie on the same.
+  const name = `${crypto.randomUUID()}.partial`
+  const temporary = existsSync(target) ? join(target, `.${name}`) : `${target}.${name}`
   await mkdir(temporary)
   try {
-    await writeFile(join(temporary, 'model.safetensors'), serializeSafetensorsParts(await downloadWeights(model, type), { format: 'pt' }))
-    for (const name of TOKENIZER_FILES) {
-      const source = options.tokenizerFrom === undefined ? undefined : join(options.tokenizerFrom, name)
-      if (source !== undefined && existsSync(source)) await copyFile(source, join(temporary, name))
-    }
-    const config = decoderConfigJson(model.config, model.phsa, type)
-    await writeFile(join(temporary, 'config.json'), `${JSON.stringify(config, undefined, 2)}\n`)
-    if (existsSync(target)) for (const name of await readdir(temporary)) await rename(join(temporary, name), join(target, name))
-    else await rename(temporary, target)
-  } finally {
+    await writeFiles(model, temporary, options)
+  } catch (error) {
     await rm(temporary, { recursive: true, force: true })
+    throw error
+  }
+  try {
+    await replaceFolder(temporary, target)
+  } catch (cause) {
+    // Some files may be in place: the rest is kept, because together they are the whole model.
+    throw new InvalidFileError(
+      `${target}: the files could not be moved into it (${(cause as Error).message}); those that are not there are in ${temporary}.`,
+      { cause },
+    )
   }
 }
 
-async function downloadWeights(model: DecoderModel, type: 'f32' | 'bf16'): Promise<Map<string, SafetensorsTensor>> {
-  const weights = new Map<string, SafetensorsTensor>()
-  for (const [name, tensor] of model.parameters) {
-    const values = await model.backend.memory.download(tensor)
-    const data = values instanceof Float32Array ? values : Float32Array.from(values)
-    weights.set(name, type === 'bf16' ? { shape: tensor.shape, data, type: 'BF16' } : { shape: tensor.shape, data })
+async function writeFiles(model: DecoderModel, folder: string, options: SaveModelOptions): Promise<void> {
+  const { existsSync } = await import('node:fs')
+  const { readFile } = await import('node:fs/promises')
+  const { join } = await import('node:path')
+  const { config, phsa, dtype, parameters, backend } = model
+  const type = options.type ?? (dtype === 'bf16' || dtype === 'f16' ? dtype : 'f32')
+  const described = new Map<string, SafetensorsDescription>()
+  for (const [name, { shape }] of parameters) described.set(name, { type: FILE_TYPES[type], shape })
+  const shards = planShards(described, options.maxShardBytes)
+  for (const [file, shard] of shards) {
+    const parts = streamSafetensors(shard, (name) => backend.memory.download(parameters.get(name)!), { format: 'pt' })
+    await writeDurably(join(folder, file), parts)
   }
-  return weights
+  const index = shardIndexJson(shards)
+  if (index) await writeJson(join(folder, INDEX_FILE), index)
+  if (options.generation) {
+    await writeJson(join(folder, 'generation_config.json'), generationSettingsJson(options.generation, config.eosTokenIds))
+  }
+  for (const name of TOKENIZER_FILES) {
+    const source = options.tokenizerFrom === undefined ? undefined : join(options.tokenizerFrom, name)
+    if (source !== undefined && existsSync(source)) await writeDurably(join(folder, name), [await readFile(source)])
+  }
+  await writeJson(join(folder, CONFIG_FILE), decoderConfigJson(config, phsa, type))
+}
+
+async function writeJson(path: string, json: Record<string, unknown>): Promise<void> {
+  await writeDurably(path, [new TextEncoder().encode(`${JSON.stringify(json, undefined, 2)}\n`)])
 }

@@ -39,7 +39,22 @@ test.each([
   [{ model_type: 'llama' }, /model_type is "llama"; allowed: "qwen3"/],
   [{ attention_bias: true }, /attention_bias is true; allowed: false/],
   [{ use_sliding_window: true }, /use_sliding_window is true.*localTokens/],
-  [{ layer_types: ['full_attention', 'sliding_attention'] }, /layer_types has "sliding_attention"/],
+  [{ layer_types: ['full_attention', 'sliding_attention', 'full_attention'] }, /layer_types has "sliding_attention"/],
+  [{ layer_types: ['full_attention'] }, /layer_types is \["full_attention"\]; it must have one entry for each of the 3 layers/],
+  [{ layer_types: 'full_attention' }, /layer_types is "full_attention"/],
+  [
+    { architectures: ['Qwen3ForSequenceClassification'] },
+    /architectures is \["Qwen3ForSequenceClassification"\]; it must hold "Qwen3ForCausalLM"/,
+  ],
+  [{ architectures: 'Qwen3ForCausalLM' }, /architectures is "Qwen3ForCausalLM"; it must hold/],
+  [{ model_type: undefined }, /model_type is missing; allowed: "qwen3"/],
+  [{ tie_word_embeddings: 'yes' }, /tie_word_embeddings is "yes"; it must be true or false/],
+  [{ hidden_size: 1e12 }, /hidden_size is 1000000000000; it must be an integer from 1 to 1073741824/],
+  [{ num_hidden_layers: -1 }, /num_hidden_layers is -1/],
+  [{ num_attention_heads: '4' }, /num_attention_heads is "4"/],
+  [{ max_position_embeddings: Number.POSITIVE_INFINITY }, /max_position_embeddings is Infinity/],
+  [{ rms_norm_eps: Number.NaN }, /rms_norm_eps is NaN/],
+  [{ eos_token_id: [1, 2 ** 60] }, /eos_token_id is \[1,1152921504606847000\]/],
   [{ hidden_act: 'gelu' }, /hidden_act is "gelu"; allowed: "silu"/],
   [{ quantization_config: { bits: 4 } }, /quantization_config .*Quantized/],
   [{ num_key_value_heads: 3 }, /num_attention_heads is 4; it must be a multiple of num_key_value_heads, which is 3/],
@@ -50,6 +65,22 @@ test.each([
   [{ eos_token_id: 'end' }, /eos_token_id is "end"/],
 ])('%j is refused with its reason', (change, message) => {
   expect(() => parseDecoderConfig({ ...fixture, ...change })).toThrow(message)
+})
+
+test('a value of any depth is named, not followed', () => {
+  const deep = JSON.parse('['.repeat(1e5) + ']'.repeat(1e5))
+  for (const name of [
+    'model_type',
+    'hidden_act',
+    'vocab_size',
+    'eos_token_id',
+    'layer_types',
+    'architectures',
+    'quantization_config',
+    'rope_scaling',
+  ]) {
+    expect(() => parseDecoderConfig({ ...fixture, [name]: deep })).toThrow(`${name} is [[[[…]]]]`)
+  }
 })
 
 test('a list is no configuration', () => {

@@ -88,6 +88,51 @@ test('an abort from a timer is heard during the prefill', () =>
     await expect(collect(model, { maxNewTokens: 1, prefillChunk: 1, signal: controller.signal })).rejects.toThrow('too slow')
   }))
 
+/** Aborts while the download of that number, from 0, is on its way: a token is downloaded after each chunk of the prompt and after each step. */
+function abortDuring(backend: ModelBackend, download: number): { readonly signal: AbortSignal; downloads: () => number } {
+  const controller = new AbortController()
+  const original = backend.memory.download.bind(backend.memory)
+  let downloads = 0
+  backend.memory.download = async (tensor) => {
+    if (downloads++ === download) controller.abort(new Error('now'))
+    return original(tensor)
+  }
+  return { signal: controller.signal, downloads: () => downloads }
+}
+
+test.each([
+  ['the first chunk of the prompt', 0, []],
+  ['a chunk in the middle', 2, []],
+  ['the last chunk', 4, []],
+  ['the second token', 5, [0]],
+  ['the fourth token', 7, [0, 1, 2]],
+])('an abort during %s ends it there: nothing more is computed or given', (_, download, given) =>
+  withModel(async (model, backend) => {
+    const ids = await collect(model, { maxNewTokens: 9, punctuation, prefillChunk: 7 })
+    const { signal, downloads } = abortDuring(backend, download)
+    const made: number[] = []
+    const run = async () => {
+      for await (const id of generate(model, prompt, { maxNewTokens: 9, punctuation, prefillChunk: 7, signal })) made.push(id)
+    }
+    await expect(run()).rejects.toThrow('now')
+    expect(made).toEqual(given.map((index) => ids[index]))
+    expect(downloads()).toBe(download + 1)
+  }),
+)
+
+test('topK by call: the blocks of that call, whatever the model has', () =>
+  withModel(async (model, backend) => {
+    const withTopK = (topK: number) =>
+      collect(model, { maxNewTokens: 12, punctuation, attention: { policy: phsaPolicy, phsa: { ...sparsePhsa, topK } } })
+    for (const topK of [0, 1, 3]) {
+      const other = await tinyModel(backend, { phsa: { ...sparsePhsa, topK } })
+      expect(await withTopK(topK)).toEqual(await collect(other, { maxNewTokens: 12, punctuation }))
+      other.dispose()
+    }
+    expect(await withTopK(0)).not.toEqual(await collect(model, { maxNewTokens: 12, punctuation }))
+    expect(await withTopK(64)).toEqual(await collect(model, { maxNewTokens: 12, punctuation, attention: 'dense' }))
+  }))
+
 test('a signal that was aborted before starts nothing', () =>
   withModel(async (model) => {
     await expect(collect(model, { maxNewTokens: 1, signal: AbortSignal.abort(new Error('gone')) })).rejects.toThrow('gone')

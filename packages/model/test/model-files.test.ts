@@ -102,7 +102,9 @@ test('shards that an index names', async () => {
   rmSync(join(folder, 'model-00002-of-00002.safetensors'))
   await expect(loadModel(folder, { backend })).rejects.toThrow(/model-00002-of-00002.safetensors: it is missing/)
   writeFileSync(join(folder, 'model.safetensors.index.json'), JSON.stringify({ weight_map: { a: '../outside' } }))
-  await expect(loadModel(folder, { backend })).rejects.toThrow(/index.json: weight_map must map each tensor to the name of a file/)
+  await expect(loadModel(folder, { backend })).rejects.toThrow(
+    /index.json: weight_map has "..\/outside" for tensor a; it must map each tensor to the name of a .safetensors file/,
+  )
 })
 
 test('the tokenizer travels with the model; files that are there already stay', async () => {
@@ -139,13 +141,74 @@ test('a tokenizer larger than the model is refused', async () => {
 const breakages: [string, (folder: string) => void, RegExp][] = [
   ['no config.json', (folder) => rmSync(join(folder, 'config.json')), /broken: there is no config.json/],
   ['no weights', (folder) => rmSync(join(folder, 'model.safetensors')), /broken: there is neither model.safetensors nor/],
+  ['a folder for a file', (folder) => replaceBy(folder, 'config.json', mkdirSync), /broken\/config.json: it is no file/],
+  ['a list for PHSA settings', (folder) => editConfig(folder, { phsa: [] }), /broken\/config.json: phsa must be an object/],
+  [
+    'a dense layer too many',
+    (folder) => editConfig(folder, { phsa: { denseLayers: [3] } }),
+    /config.json: denseLayers has 3; .* layers 0 to 2/,
+  ],
+  ['too few lambdas', (folder) => editConfig(folder, { phsa: { lambda: [[0.5, 0.5]] } }), /config.json: lambda has no values for layer 1/],
+  [
+    'a billion layers',
+    (folder) => editConfig(folder, { num_hidden_layers: 1e9, layer_types: null }),
+    /tensor model.layers.3.input_layernorm.weight \[64\] is missing/,
+  ],
+  [
+    'a huge vocabulary',
+    (folder) => editConfig(folder, { vocab_size: 1e9 }),
+    /embed_tokens.weight is \[512,64\]; config.json makes it \[1000000000,64\]/,
+  ],
+  [
+    'text that is no UTF-8',
+    (folder) => writeFileSync(join(folder, 'config.json'), Uint8Array.of(0x7b, 0xff, 0x7d)),
+    /config.json: it is not UTF-8/,
+  ],
+  [
+    'JSON nested deeply',
+    (folder) => writeFileSync(join(folder, 'config.json'), `{"a":${'['.repeat(1e5)}${']'.repeat(1e5)}}`),
+    /config.json: it is nested deeper than 64/,
+  ],
+  [
+    'a config.json of a terabyte',
+    (folder) => truncateSync(join(folder, 'config.json'), 2 ** 40),
+    /config.json: it has 1099511627776 bytes; at most/,
+  ],
+  [
+    'bad generation settings',
+    (folder) => writeFileSync(join(folder, 'generation_config.json'), '{"top_p":2}'),
+    /generation_config.json: top_p is 2/,
+  ],
+  [
+    'generation settings that are no JSON',
+    (folder) => writeFileSync(join(folder, 'generation_config.json'), '{"top'),
+    /generation_config.json: it is not JSON/,
+  ],
+  [
+    'a tokenizer cut short',
+    (folder) => writeFileSync(join(folder, 'tokenizer.json'), '{"model":{"vocab"'),
+    /tokenizer.json: it is not JSON/,
+  ],
+  [
+    'tokenizer settings as a list',
+    (folder) => {
+      writeFileSync(join(folder, 'tokenizer.json'), '{"model":{"type":"BPE","vocab":{},"merges":[]}}')
+      writeFileSync(join(folder, 'tokenizer_config.json'), '[]')
+    },
+    /tokenizer_config.json: it must hold one JSON object/,
+  ],
+  [
+    'a decoder that punctuation cannot be read with',
+    (folder) => writeFileSync(join(folder, 'tokenizer.json'), '{"model":{"type":"BPE","vocab":{},"merges":[]},"decoder":{"type":"CTC"}}'),
+    /tokenizer.json: decoder.type is "CTC"/,
+  ],
   ['no JSON', (folder) => writeFileSync(join(folder, 'config.json'), '{'), /broken\/config.json: it is not JSON/],
   ['another architecture', (folder) => editConfig(folder, { model_type: 'mamba' }), /broken\/config.json: model_type is "mamba"/],
   ['wrong PHSA settings', (folder) => editConfig(folder, { phsa: { topK: 65 } }), /broken\/config.json: topK is 65/],
   [
     'a missing tensor',
     (folder) => editTensors(folder, (tensors) => tensors.delete('model.layers.1.mlp.up_proj.weight')),
-    /broken: tensor model.layers.1.mlp.up_proj.weight \[160,64\] is missing/,
+    /broken\/model.safetensors: tensor model.layers.1.mlp.up_proj.weight \[160,64\] is missing/,
   ],
   [
     'a wrong shape',
@@ -209,6 +272,11 @@ function editTensors(folder: string, edit: (tensors: Map<string, SafetensorsTens
   const tensors = readTensors(folder)
   edit(tensors)
   writeModel(folder, tensors)
+}
+
+function replaceBy(folder: string, name: string, make: (path: string) => void): void {
+  rmSync(join(folder, name))
+  make(join(folder, name))
 }
 
 function editConfig(folder: string, change: Record<string, unknown>): void {

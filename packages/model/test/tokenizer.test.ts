@@ -91,14 +91,20 @@ test('a named template, and errors of templates', () => {
     TextTokenizer.fromJson(tokenizer.json, { chat_template, eos_token: { content: '<|im_end|>' } })
   const named = [{ name: 'default', template: '{{ messages[0].content }}{{ eos_token }}{{ mood }}' }]
   expect(renderChat(withTemplate(named), [{ role: 'user', content: 'x' }], { variables: { mood: '!' } })).toBe('x<|im_end|>!')
-  expect(() => renderChat(withTemplate(undefined), [])).toThrow(/no chat template/)
+  const several = [...named, { name: 'tool_use', template: 'tools' }]
+  expect(renderChat(withTemplate(several), [], { template: 'tool_use' })).toBe('tools')
+  expect(() => renderChat(withTemplate(several), [], { template: 'rag' })).toThrow(
+    /tokenizer.json: beside it is no chat template named "rag"; there are \["default","tool_use"\]/,
+  )
+  expect(() => renderChat(withTemplate('x'), [], { template: 'rag' })).toThrow(/named "rag"; there are \["default"\]/)
+  expect(() => renderChat(withTemplate([7, { name: 'default', template: 7 }]), [])).toThrow(/named "default"; there are \[7,"default"\]/)
+  expect(() => renderChat(withTemplate(undefined), [])).toThrow(/tokenizer.json: beside it is no chat template/)
   expect(() => renderChat(withTemplate('{% if %}'), [])).toThrow(/cannot be parsed/)
   expect(() => renderChat(withTemplate("{{ raise_exception('no system role') }}"), [])).toThrow(/refuses these messages: .*no system role/)
 })
 
 test('what is no tokenizer is refused by name', async () => {
   expect(() => TextTokenizer.fromJson({}, {}, 'some/tokenizer.json')).toThrow(/some\/tokenizer.json: it holds no tokenizer/)
-  expect(() => TextTokenizer.fromJson({ model: { type: 'Nonsense' }, added_tokens: [] })).toThrow(/cannot read it/)
   await expect(TextTokenizer.fromFolder(fileURLToPath(new URL('.', import.meta.url)))).rejects.toThrow(/there is no tokenizer.json/)
 })
 

@@ -1,5 +1,7 @@
 import { InvalidFileError } from '../errors/invalid-file-error.js'
-import { decodeBfloat16, decodeFloat16, type SafetensorsType, safetensorsBytes } from './element-types.js'
+import { inWords, shortened } from '../in-words.js'
+import { duplicateKey } from './duplicate-key.js'
+import { decodeBfloat16, decodeFloat16, type SafetensorsData, type SafetensorsType, safetensorsBytes } from './element-types.js'
 
 /** One tensor of a file: its place is checked, its bytes are read on demand. */
 export interface SafetensorsEntry {
@@ -21,7 +23,7 @@ export interface SafetensorsHeader {
 /** A whole file in memory. */
 export interface SafetensorsFile extends SafetensorsHeader {
   /** Elements of a tensor: integers as Int32Array, U8 and BOOL as Uint8Array, F64 as Float64Array, the rest as Float32Array; a copy. */
-  read(name: string): Float32Array | Float64Array | Int32Array | Uint8Array
+  read(name: string): SafetensorsData
 }
 
 /** Largest header the format allows; a larger length prefix is a damaged file, and is never allocated. */
@@ -51,14 +53,14 @@ export function headerLength(prefix: Uint8Array, fileBytes: number, label = 'saf
 export function parseSafetensorsHeader(json: Uint8Array, fileBytes: number, label = 'safetensors file'): SafetensorsHeader {
   const headerBytes = json.length + 8
   const header = parseJsonObject(json, label)
-  const metadata: Record<string, string> = {}
+  let metadata: Record<string, string> = {}
   const entries = new Map<string, SafetensorsEntry>()
   for (const [name, value] of Object.entries(header)) {
     if (name === '__metadata__') {
       if (!isRecord(value) || !Object.values(value).every((text) => typeof text === 'string')) {
         throw new InvalidFileError(`${label}: __metadata__ must map strings to strings.`)
       }
-      Object.assign(metadata, value)
+      metadata = value as Record<string, string>
     } else entries.set(name, parseEntry(name, value, headerBytes, fileBytes, label))
   }
   assertContiguous(entries, headerBytes, fileBytes, label)
@@ -73,8 +75,7 @@ export function parseSafetensors(bytes: Uint8Array, label = 'safetensors file'):
     ...header,
     read(name) {
       const entry = header.entries.get(name)
-      if (!entry)
-        throw new InvalidFileError(`${label}: there is no tensor ${name}; it has ${[...header.entries.keys()].slice(0, 20).join(', ')}.`)
+      if (!entry) throw new InvalidFileError(`${label}: there is no tensor ${name}; it has ${inWords([...header.entries.keys()])}.`)
       // Not slice: on Node's Buffer that is a view, which may start at an address that the type does not allow.
       return decodeElements(entry.type, new Uint8Array(bytes.subarray(entry.begin, entry.end)), `${label}: ${name}`)
     },
@@ -82,11 +83,7 @@ export function parseSafetensors(bytes: Uint8Array, label = 'safetensors file'):
 }
 
 /** Elements of a tensor from its bytes, which must be the start of their buffer or aligned to the type. */
-export function decodeElements(
-  type: SafetensorsType,
-  bytes: Uint8Array,
-  label: string,
-): Float32Array | Float64Array | Int32Array | Uint8Array {
+export function decodeElements(type: SafetensorsType, bytes: Uint8Array, label: string): SafetensorsData {
   const { buffer, byteOffset, byteLength } = bytes
   switch (type) {
     case 'F64':
@@ -111,33 +108,40 @@ export function decodeElements(
 }
 
 function parseJsonObject(json: Uint8Array, label: string): Record<string, unknown> {
+  let text: string
   let value: unknown
   try {
-    value = JSON.parse(new TextDecoder('utf-8', { fatal: true }).decode(json))
+    text = new TextDecoder('utf-8', { fatal: true }).decode(json)
+    value = JSON.parse(text)
   } catch (cause) {
     throw new InvalidFileError(`${label}: the header is not JSON; the file is damaged or no safetensors file.`, { cause })
   }
   if (!isRecord(value)) throw new InvalidFileError(`${label}: the header must be a JSON object.`)
+  const duplicate = duplicateKey(text)
+  if (duplicate !== undefined)
+    throw new InvalidFileError(`${label}: the header has ${inWords(duplicate)} twice; which one counts is not defined.`)
   return value
 }
 
 function parseEntry(name: string, value: unknown, headerBytes: number, fileBytes: number, label: string): SafetensorsEntry {
-  const fault = (what: string) => new InvalidFileError(`${label}: tensor ${name} ${what}.`)
+  const fault = (what: string) => new InvalidFileError(`${label}: tensor ${shortened(name)} ${what}.`)
   if (!isRecord(value)) throw fault('is not described by an object')
   const { dtype, shape, data_offsets: offsets } = value
   if (typeof dtype !== 'string' || !Object.hasOwn(safetensorsBytes, dtype)) {
-    throw fault(`has element type ${String(dtype)}; known are ${Object.keys(safetensorsBytes).join(', ')}`)
+    throw fault(
+      `has element type ${typeof dtype === 'string' ? shortened(dtype) : inWords(dtype)}; known are ${Object.keys(safetensorsBytes).join(', ')}`,
+    )
   }
   const type = dtype as SafetensorsType
   if (!Array.isArray(shape) || !shape.every((extent) => Number.isSafeInteger(extent) && extent >= 0)) {
-    throw fault(`has shape ${JSON.stringify(shape)}; a list of non-negative integers is needed`)
+    throw fault(`has shape ${inWords(shape)}; a list of non-negative integers is needed`)
   }
   if (!Array.isArray(offsets) || offsets.length !== 2 || !offsets.every((offset) => Number.isSafeInteger(offset) && offset >= 0)) {
-    throw fault(`has data_offsets ${JSON.stringify(offsets)}; a pair of byte offsets is needed`)
+    throw fault(`has data_offsets ${inWords(offsets)}; a pair of byte offsets is needed`)
   }
   const [begin, end] = [headerBytes + offsets[0], headerBytes + offsets[1]]
   const needed = shape.reduce((product, extent) => product * extent, safetensorsBytes[type])
-  if (end - begin !== needed) throw fault(`spans ${end - begin} bytes but ${dtype} [${shape}] takes ${needed}`)
+  if (end - begin !== needed) throw fault(`spans ${end - begin} bytes but ${dtype} ${inWords(shape)} takes ${needed}`)
   if (end > fileBytes) throw fault(`ends at byte ${end} of a file of ${fileBytes}; the file is truncated`)
   return { type, shape, begin, end }
 }
@@ -147,7 +151,7 @@ function assertContiguous(entries: ReadonlyMap<string, SafetensorsEntry>, header
   for (const [name, { begin, end }] of [...entries].sort(([, a], [, b]) => a.begin - b.begin || a.end - b.end)) {
     if (begin !== previousEnd) {
       const fault = begin < previousEnd ? 'overlaps the tensor before it' : 'leaves a gap after the tensor before it'
-      throw new InvalidFileError(`${label}: tensor ${name} ${fault} (starts at byte ${begin}, expected ${previousEnd}).`)
+      throw new InvalidFileError(`${label}: tensor ${shortened(name)} ${fault} (starts at byte ${begin}, expected ${previousEnd}).`)
     }
     previousEnd = end
   }

@@ -1,0 +1,163 @@
+// `npm run soak`: what takes too long for `npm test`. Today one job, the fuzzing of everything that reads a model's files; see `jobs`.
+//
+// npm run soak -- --inputs 100000 --seed 7        that many inputs; writes benchmarks/results/fuzz.json
+// node scripts/soak.mjs --seconds 60              as many as fit; writes nothing
+// node scripts/soak.mjs --seed 7 --input 4711     one input again
+import { spawn } from 'node:child_process'
+import { mkdirSync, readFileSync, writeFileSync } from 'node:fs'
+import { availableParallelism, cpus } from 'node:os'
+import { join } from 'node:path'
+import { fileURLToPath } from 'node:url'
+import { parseArgs } from 'node:util'
+import { output, root } from './command.mjs'
+
+/** An input takes milliseconds: one at work this long is stuck, on any machine. */
+const STUCK_SECONDS = 60
+const HEAP_MEGABYTES = 512
+const PEAK_MEGABYTES = 1500
+
+/** Failed inputs are written here. */
+const cache = join(root, 'node_modules/.cache/fuzz')
+
+/** @typedef {{ seed: number, inputs: number, seconds: number, first: number }} Amount */
+/** @typedef {{ index: number, fault: string, folder: string }} Failure */
+/** @typedef {{ inputs: number, counts: Record<string, number>, failed: Failure[], slowest: { milliseconds: number, index: number }, peakMegabytes: number }} Result */
+
+/** Later jobs come here; each gives true when it found nothing. */
+const jobs = { fuzz }
+
+const { values } = parseArgs({
+  options: { inputs: { type: 'string' }, seconds: { type: 'string' }, seed: { type: 'string' }, input: { type: 'string' } },
+})
+const seed = values.seed === undefined ? Math.floor(Math.random() * 2 ** 32) : wholeNumber('seed', values.seed)
+const input = values.input === undefined ? undefined : wholeNumber('input', values.input)
+const seconds = values.seconds === undefined ? Number.POSITIVE_INFINITY : wholeNumber('seconds', values.seconds)
+const usual = values.seconds === undefined ? 100_000 : Number.MAX_SAFE_INTEGER
+const inputs = input === undefined ? (values.inputs === undefined ? usual : wholeNumber('inputs', values.inputs)) : input + 1
+
+let sound = true
+for (const [name, job] of Object.entries(jobs)) {
+  console.log(`soak: ${name}, seed ${seed}`)
+  sound = (await job({ seed, inputs, seconds, first: input ?? 0 })) && sound
+}
+process.exit(sound ? 0 : 1)
+
+/** @param {string} name @param {string} value */
+function wholeNumber(name, value) {
+  if (/^\d{1,15}$/.test(value)) return Number(value)
+  throw new Error(`--${name} is ${value}; it must be a whole number.`)
+}
+
+/** @param {Amount} amount */
+async function fuzz(amount) {
+  const start = performance.now()
+  const workers = amount.inputs - amount.first === 1 ? 1 : Math.max(1, availableParallelism())
+  const results = await Promise.all(Array.from({ length: workers }, (_, worker) => fuzzWorker(amount, worker, workers)))
+  const elapsed = (performance.now() - start) / 1000
+  const failed = results.flatMap((result) => result.failed)
+  const total = results.reduce((sum, result) => sum + result.inputs, 0)
+  /** @type {Record<string, number>} */
+  const counts = {}
+  for (const result of results) for (const [key, count] of Object.entries(result.counts)) counts[key] = (counts[key] ?? 0) + count
+  const outcomes = Object.fromEntries(Object.entries(counts).sort(([left], [right]) => left.localeCompare(right)))
+  const peakMegabytes = Math.max(...results.map((result) => result.peakMegabytes))
+  const slowest = results.map((result) => result.slowest).sort((left, right) => right.milliseconds - left.milliseconds)[0]
+
+  console.table(outcomes)
+  console.log(
+    `${total} inputs in ${elapsed.toFixed(1)} s, ${failed.length} failed; peak ${peakMegabytes} MB; slowest ${slowest.milliseconds.toFixed(0)} ms (input ${slowest.index})`,
+  )
+  for (const { index, fault, folder } of failed.slice(0, 20)) {
+    console.error(`\ninput ${index}: ${fault}\n  saved in ${folder}\n  again: node scripts/soak.mjs --seed ${amount.seed} --input ${index}`)
+  }
+  const roomy = peakMegabytes > PEAK_MEGABYTES
+  if (roomy) console.error(`the peak of ${peakMegabytes} MB is above ${PEAK_MEGABYTES} MB: something was allocated that no input asks for`)
+  if (values.seconds === undefined && input === undefined) {
+    writeResult({
+      ...provenance(),
+      seed: amount.seed,
+      inputs: total,
+      failed: failed.length,
+      outcomes,
+      seconds: elapsed,
+      workers,
+      peakMegabytes,
+      slowestMilliseconds: slowest.milliseconds,
+    })
+  }
+  return failed.length === 0 && !roomy
+}
+
+/**
+ * One process of the fuzzer. Should it die or get stuck, the input at work is a failure.
+ *
+ * @param {Amount} amount
+ * @param {number} worker
+ * @param {number} workers
+ * @returns {Promise<Result>}
+ */
+async function fuzzWorker(amount, worker, workers) {
+  mkdirSync(cache, { recursive: true })
+  const progress = join(cache, `progress-${process.pid}-${worker}`)
+  writeFileSync(progress, '')
+  const seconds = Number.isFinite(amount.seconds) ? amount.seconds : 1e9
+  const child = startFuzzer([amount.seed, amount.first + worker, workers, amount.inputs, seconds], progress)
+  let printed = ''
+  child.stdout?.setEncoding('utf8').on('data', (text) => {
+    printed += text
+  })
+  let last = ''
+  let since = performance.now()
+  let stuck = false
+  const watch = setInterval(() => {
+    const current = readFileSync(progress, 'utf8').trim()
+    if (current !== last) {
+      if (Math.floor(Number(last) / 10_000) !== Math.floor(Number(current) / 10_000)) console.log(`  worker ${worker}: input ${current}`)
+      last = current
+      since = performance.now()
+    } else if (performance.now() - since > STUCK_SECONDS * 1000) {
+      stuck = true
+      child.kill('SIGKILL')
+    }
+  }, 1000)
+  const code = await new Promise((resolve) => child.on('close', resolve))
+  clearInterval(watch)
+  if (code === 0) return JSON.parse(printed.trim().split('\n').at(-1) ?? '')
+  const index = Number(readFileSync(progress, 'utf8'))
+  const fault = stuck ? `not done after ${STUCK_SECONDS} s` : `the process ended with ${code}: out of memory, or worse`
+  await new Promise((resolve) => startFuzzer([amount.seed, index, 1, index + 1, 0], progress).on('close', resolve))
+  return {
+    inputs: Math.floor((index - amount.first) / workers) + 1,
+    counts: { 'any: fault': 1 },
+    failed: [{ index, fault, folder: join(cache, `${amount.seed}-${index}`) }],
+    slowest: { milliseconds: 0, index },
+    peakMegabytes: 0,
+  }
+}
+
+/** @param {number[]} numbers @param {string} progress */
+function startFuzzer(numbers, progress) {
+  const script = fileURLToPath(new URL('../packages/model/test/fuzz/fuzz-soak.ts', import.meta.url))
+  const options = [`--max-old-space-size=${HEAP_MEGABYTES}`, '--import', 'tsx']
+  return spawn(process.execPath, [...options, script, ...numbers.map(String), progress, cache], {
+    cwd: root,
+    env: { ...process.env, TSX_TSCONFIG_PATH: join(root, 'tsconfig.base.json') },
+    stdio: ['ignore', 'pipe', 'inherit'],
+  })
+}
+
+/** On what it was measured. */
+function provenance() {
+  const sources = ['packages/core/src', 'packages/model', 'scripts/soak.mjs']
+  return {
+    commit: output('git', ['rev-parse', 'HEAD']).trim(),
+    uncommitted: output('git', ['status', '--porcelain', '--', ...sources]) !== '',
+    processor: cpus()[0].model,
+    node: process.version,
+  }
+}
+
+/** @param {Record<string, unknown>} result */
+function writeResult(result) {
+  writeFileSync(join(root, 'benchmarks/results/fuzz.json'), `${JSON.stringify(result, undefined, 2)}\n`)
+}
