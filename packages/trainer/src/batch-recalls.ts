@@ -10,7 +10,8 @@ import {
   uploadTokenWeights,
 } from '@phsa/core'
 import type { DecoderModel, TrainingBatch } from '@phsa/model'
-import { layerRecalls, type PolicyVariant } from './layer-recall.js'
+import { layerRecalls } from './layer-recall.js'
+import type { PolicyVariant } from './policy-variant.js'
 
 /** One batch, the variants to measure on it, and how queries are sampled. */
 export interface BatchRecallInput {

@@ -1,9 +1,12 @@
-import { mkdir, open, readdir, rm, stat, statfs, writeFile } from 'node:fs/promises'
-import { join } from 'node:path'
+import { mkdir, open, readdir, rename, rm, stat, statfs, writeFile } from 'node:fs/promises'
+import { dirname, join, resolve } from 'node:path'
 import { InvalidConfigError, InvalidFileError } from '@phsa/core'
 
 /** The file that makes a folder a checkpoint; written last. */
 export const RECORD_FILE = 'trainer.json'
+
+/** Half-written checkpoints and half-removed ones; names that no list of checkpoints has. */
+const LEFTOVER = /^\.step-\d+\.(tmp|old)/
 
 /** A checkpoint in a folder of several. */
 export interface FoundCheckpoint {
@@ -16,11 +19,17 @@ export function checkpointName(step: number): string {
   return `step-${String(step).padStart(8, '0')}`
 }
 
-/** Complete checkpoints of a folder, oldest first; none where the folder is missing. */
+/**
+ * Complete checkpoints of a folder, oldest first; none where the folder is missing.
+ * @throws InvalidFileError for what is no folder, or cannot be read
+ */
 export async function listCheckpoints(folder: string): Promise<FoundCheckpoint[]> {
-  const names = await readdir(folder).catch((error: NodeJS.ErrnoException) => {
-    if (error.code === 'ENOENT') return []
-    throw error
+  const names = await readdir(folder).catch((cause: NodeJS.ErrnoException) => {
+    if (cause.code === 'ENOENT') return []
+    throw new InvalidFileError(
+      `${folder} cannot be read as a folder of checkpoints (${cause.message}); give the folder of a checkpoint, or of several.`,
+      { cause },
+    )
   })
   const found = names.flatMap((name) => {
     const step = /^step-(\d{8,})$/.exec(name)?.[1]
@@ -34,12 +43,17 @@ export async function listCheckpoints(folder: string): Promise<FoundCheckpoint[]
  * @throws InvalidFileError when there is none
  */
 export async function findCheckpoint(path: string): Promise<string> {
-  if (await exists(join(path, RECORD_FILE))) return path
-  const newest = (await listCheckpoints(path)).at(-1)
-  if (newest) return newest.path
+  const found = await newestCheckpoint(path)
+  if (found !== undefined) return found
   throw new InvalidFileError(
-    `${path} is no checkpoint and holds none: there is neither ${RECORD_FILE} nor a folder like ${checkpointName(500)}. Start without resume, or give another folder.`,
+    `${path} is no checkpoint and holds none: there is neither ${RECORD_FILE} nor a folder like ${checkpointName(500)}. Start without resume, resume with orStart to start where there is none yet, or give another folder.`,
   )
+}
+
+/** The checkpoint that a path means: itself, or the newest one in it; undefined where there is none. */
+export async function newestCheckpoint(path: string): Promise<string | undefined> {
+  if (await exists(join(path, RECORD_FILE))) return path
+  return (await listCheckpoints(path)).at(-1)?.path
 }
 
 /**
@@ -52,7 +66,7 @@ export async function findCheckpoint(path: string): Promise<string> {
 export async function prepareCheckpointFolder(folder: string, step: number, bytes: number): Promise<void> {
   const probe = join(folder, `.probe-${process.pid}`)
   try {
-    await mkdir(folder, { recursive: true })
+    await makeFolder(folder)
     await writeFile(probe, 'probe')
     await rm(probe)
   } catch (cause) {
@@ -70,7 +84,7 @@ export async function prepareCheckpointFolder(folder: string, step: number, byte
     )
   }
   for (const name of await readdir(folder)) {
-    if (/^\.step-\d+\.tmp/.test(name)) await rm(join(folder, name), { recursive: true })
+    if (LEFTOVER.test(name)) await rm(join(folder, name), { recursive: true })
   }
   const { bavail, bsize } = await statfs(folder)
   if (bavail * bsize < bytes) {
@@ -93,9 +107,13 @@ export async function requireTokenizer(folder: string): Promise<void> {
   )
 }
 
-/** Removes all but the newest checkpoints. */
+/** Removes all but the newest checkpoints. Each loses its name first, so that a kill leaves no half-removed one under it. */
 export async function pruneCheckpoints(folder: string, keep: number): Promise<void> {
-  for (const { path } of (await listCheckpoints(folder)).slice(0, -keep)) await rm(path, { recursive: true })
+  for (const { path, step } of (await listCheckpoints(folder)).slice(0, -keep)) {
+    const doomed = join(folder, `.${checkpointName(step)}.old`)
+    await rename(path, doomed)
+    await rm(doomed, { recursive: true })
+  }
 }
 
 /** Flushes a file, or a folder's entries, to the disk. */
@@ -111,6 +129,17 @@ export async function syncToDisk(path: string): Promise<void> {
   } finally {
     await handle.close()
   }
+}
+
+/** Makes a folder and those above it, and flushes their entries: a checkpoint is safe only where all of its path is. */
+async function makeFolder(folder: string): Promise<void> {
+  const first = await mkdir(folder, { recursive: true })
+  if (first === undefined) return
+  let parent = resolve(folder)
+  do {
+    parent = dirname(parent)
+    await syncToDisk(parent)
+  } while (parent !== dirname(resolve(first)))
 }
 
 async function exists(path: string): Promise<boolean> {

@@ -1,13 +1,12 @@
 import { readdir, readFile, rename, rm, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { isDeepStrictEqual } from 'node:util'
-import { InvalidFileError, type SafetensorsTensor, type Tensor } from '@phsa/core'
+import { InvalidFileError, streamSafetensors, type Tensor } from '@phsa/core'
 import { type DecoderConfig, type DecoderModel, parseDecoderConfig, saveModel } from '@phsa/model'
 import { checkpointName, RECORD_FILE, syncToDisk } from './checkpoint-folder.js'
 import type { Optimizer } from './optimizer.js'
-import { readSafetensors, readSafetensorsEntries, writeSafetensors } from './safetensors-disk.js'
-import type { TrainingRecord } from './training-record.js'
-import { parseRecord } from './training-record.js'
+import { readSafetensors, readSafetensorsEntries } from './safetensors-disk.js'
+import { parseRecord, type TrainingRecord } from './training-record.js'
 
 const CONFIG_FILE = 'config.json'
 const MODEL_FILE = 'model.safetensors'
@@ -37,8 +36,9 @@ export async function writeCheckpoint(folder: string, { model, optimizer, record
   const name = checkpointName(record.step)
   const [target, temporary] = [join(folder, name), join(folder, `.${name}.tmp`)]
   try {
-    await saveModel(model, temporary, { tokenizerFrom, type: model.dtype === 'bf16' ? 'bf16' : 'f32' })
-    await writeSafetensors(join(temporary, OPTIMIZER_FILE), await downloadAll(model, optimizer.state))
+    // In one file: it is read a tensor at a time, whatever its size.
+    await saveModel(model, temporary, { tokenizerFrom, maxShardBytes: Number.POSITIVE_INFINITY })
+    await writeFile(join(temporary, OPTIMIZER_FILE), optimizerParts(model, optimizer))
     await writeFile(join(temporary, RECORD_FILE), `${JSON.stringify(record, undefined, 2)}\n`)
     for (const file of await readdir(temporary)) await syncToDisk(join(temporary, file))
     await syncToDisk(temporary)
@@ -84,7 +84,7 @@ export async function readRecord(path: string): Promise<TrainingRecord> {
 /** Bytes that one checkpoint takes, without the tokenizer. */
 export function checkpointBytes(model: DecoderModel): number {
   const sixteenBit = model.dtype === 'bf16' || model.dtype === 'f16'
-  const bytesPerParameter = (model.dtype === 'bf16' ? 2 : 4) + 8 + (sixteenBit ? 4 : 0)
+  const bytesPerParameter = (sixteenBit ? 2 : 4) + 8 + (sixteenBit ? 4 : 0)
   return model.parameterCount * bytesPerParameter
 }
 
@@ -121,10 +121,10 @@ async function readDecoderConfig(file: string): Promise<DecoderConfig> {
   }
 }
 
-async function downloadAll(model: DecoderModel, tensors: ReadonlyMap<string, Tensor>): Promise<Map<string, SafetensorsTensor>> {
-  const downloaded = new Map<string, SafetensorsTensor>()
-  for (const [name, tensor] of tensors) downloaded.set(name, { shape: tensor.shape, data: await model.backend.memory.download(tensor) })
-  return downloaded
+/** The optimizer's file in parts: the header from the shapes, then a tensor at a time, so that one of them is on the host at once. */
+function optimizerParts({ backend }: DecoderModel, { state }: Optimizer): AsyncGenerator<Uint8Array> {
+  const described = new Map([...state].map(([name, { shape }]) => [name, { type: 'F32', shape } as const]))
+  return streamSafetensors(described, (name) => backend.memory.download(state.get(name)!))
 }
 
 /**

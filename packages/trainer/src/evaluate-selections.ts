@@ -1,19 +1,9 @@
 import { setImmediate as nextTurn } from 'node:timers/promises'
-import {
-  activatedTokens,
-  densePolicy,
-  InvalidConfigError,
-  PackedLayout,
-  type PhsaConfig,
-  perplexity,
-  phsaConfig,
-  type SelectionPolicy,
-  selectionPolicy,
-  sparsity,
-} from '@phsa/core'
+import { activatedTokens, InvalidConfigError, type PhsaConfig, perplexity, type SelectionPolicy, sparsity } from '@phsa/core'
 import type { DecoderModel, TrainingBatch } from '@phsa/model'
 import { type BatchRecalls, batchRecalls } from './batch-recalls.js'
-import type { PolicyVariant } from './layer-recall.js'
+import { type PolicyVariant, policyVariants } from './policy-variant.js'
+import { lossesPast, scoredTokens } from './scored-tokens.js'
 
 /** Which policies to compare, at which budgets, on what text (spec 8, 9). */
 export interface EvaluationOptions {
@@ -29,7 +19,7 @@ export interface EvaluationOptions {
   readonly rows?: number
   /** Batches that perplexity is measured on, the first ones; default all. */
   readonly perplexityBatches?: number
-  /** Decides the sampled positions; default 0. */
+  /** Decides the sampled positions, and the blocks of policy `random`; default 0. */
   readonly seed?: number
   /** Stops between two measurements by throwing the signal's reason. */
   readonly signal?: AbortSignal
@@ -110,6 +100,7 @@ function planVariants({
   rows = 64,
   perplexityBatches = 1,
   batches,
+  seed = 0,
 }: EvaluationOptions): PolicyVariant[] {
   for (const [setting, value] of Object.entries({
     rows,
@@ -121,12 +112,10 @@ function planVariants({
     if (Number.isInteger(value) && value >= 1) continue
     throw new InvalidConfigError(setting, `${setting} counts ${value}; at least 1 is needed.`)
   }
-  const chosen = policies.map((policy) => (typeof policy === 'string' ? selectionPolicy(policy) : policy))
-  const sparse = chosen.filter(({ name }) => name !== 'dense')
-  const configs = topKs.map((topK) => phsaConfig({ topK }, phsa))
-  if (sparse.length === 0)
+  const variants = policyVariants({ policies, topKs, phsa, seed })
+  if (variants.length === 1)
     throw new InvalidConfigError('policies', 'only dense was given, which is the control; give a policy to compare with it.')
-  return [{ policy: densePolicy, phsa: configs[0] }, ...sparse.flatMap((policy) => configs.map((config) => ({ policy, phsa: config })))]
+  return variants
 }
 
 function requireLength(past: number, scored: readonly TrainingBatch[]): void {
@@ -136,25 +125,6 @@ function requireLength(past: number, scored: readonly TrainingBatch[]): void {
     'batches',
     `perplexity is measured on ${scored.length} batches (perplexityBatches), whose longest sequence has ${longest} tokens; up to ${past} are visible with the largest topK, and no token past them is predicted. Give longer windows, more perplexityBatches, or a smaller topK, localTokens or initTokens.`,
   )
-}
-
-/** Places in the batch from which a token is predicted at position `past` or later. */
-function scoredTokens({ lengths, weights }: TrainingBatch, past: number): number[] {
-  // Positions do not depend on the block size.
-  const positions = new PackedLayout(lengths, 1).positions()
-  return Array.from(weights.keys()).filter((token) => weights[token] !== 0 && positions[token] >= past)
-}
-
-/** Negative log-likelihood of the tokens predicted from position `past` on. */
-async function lossesPast(model: DecoderModel, batch: TrainingBatch, attention: PolicyVariant, past: number): Promise<number[]> {
-  const { memory } = model.backend
-  const tokenLosses = memory.scope(() => model.loss(batch, attention).tokenLosses)
-  try {
-    const losses = await memory.download(tokenLosses)
-    return scoredTokens(batch, past).map((token) => losses[token])
-  } finally {
-    tokenLosses.dispose()
-  }
 }
 
 /** Means of one variant over batches and layers, each weighing as many queries as it measured. */

@@ -14,7 +14,7 @@ export interface HeldOutOptions {
   readonly seed?: number
 }
 
-/** Windows of held-out text for `evaluateSelections`: the first rows of the data's order. */
+/** Windows of held-out text for `evaluateSelections` and validation: the first rows of the data's order. */
 export function heldOutBatches(data: TrainingData, { windows, tokens, punctuation, seed = 0 }: HeldOutOptions): TrainingBatch[] {
   const rows = data.rows({ sequenceTokens: tokens, seed })
   return Array.from({ length: windows }, (_, index) => trainingBatch([rows.row(index)], punctuation))

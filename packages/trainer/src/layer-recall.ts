@@ -4,17 +4,11 @@ import {
   densePolicy,
   type LayerWeights,
   measureRecall,
-  type PhsaConfig,
   type RecallInput,
   type RecallMeasurement,
   type SelectionPolicy,
 } from '@phsa/core'
-
-/** A policy with the configuration that it runs with. */
-export interface PolicyVariant {
-  readonly policy: SelectionPolicy
-  readonly phsa: PhsaConfig
-}
+import type { PolicyVariant } from './policy-variant.js'
 
 /** One layer's attention of a batch, as the dense forward made it, and the queries to measure. */
 export interface LayerSample extends RecallInput {

@@ -1,29 +1,10 @@
 import { type FileHandle, open } from 'node:fs/promises'
-import {
-  decodeElements,
-  type HostArray,
-  headerLength,
-  InvalidFileError,
-  parseSafetensorsHeader,
-  type SafetensorsEntry,
-  type SafetensorsTensor,
-  serializeSafetensorsParts,
-} from '@phsa/core'
+import { decodeElements, type HostArray, headerLength, InvalidFileError, parseSafetensorsHeader, type SafetensorsEntry } from '@phsa/core'
 
 /** A tensor of a file, on the host. */
 export interface StoredTensor {
   readonly shape: readonly number[]
   readonly data: HostArray
-}
-
-/** Writes a file, a tensor at a time. */
-export async function writeSafetensors(path: string, tensors: ReadonlyMap<string, SafetensorsTensor>): Promise<void> {
-  const handle = await open(path, 'w')
-  try {
-    for (const part of serializeSafetensorsParts(tensors)) if (part.length > 0) await handle.writeFile(part)
-  } finally {
-    await handle.close()
-  }
 }
 
 /**

@@ -1,3 +1,5 @@
+import type { ValidationResult } from './validation.js'
+
 /** What one training step did. Numbers are `NaN` where the step met no finite value; in the log they are null. */
 export interface StepEvent {
   /** Steps done, this one included, since the run began. */
@@ -17,6 +19,8 @@ export interface StepEvent {
   readonly tokensPerSecond: number
   /** Whether the gradients were not finite, so that the parameters stayed as they were. */
   readonly skipped: boolean
+  /** Loss of the held-out text after this step, where it was measured. */
+  readonly validation?: ValidationResult
   /** Folder of the checkpoint written after this step. Not in the log. */
   readonly checkpoint?: string
 }

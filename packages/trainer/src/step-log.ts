@@ -1,6 +1,7 @@
 import { appendFile, mkdir, readFile, truncate } from 'node:fs/promises'
 import { dirname } from 'node:path'
 import { InvalidConfigError, InvalidFileError } from '@phsa/core'
+import { syncToDisk } from './checkpoint-folder.js'
 import type { StepEvent } from './step-event.js'
 
 /** The JSONL log of a run: one object a step, appended and complete after each. */
@@ -13,10 +14,11 @@ export class StepLog {
 
   /**
    * Opens a log for appending. A new run takes a new or empty file: one log never holds two runs.
-   * @param resumedAt step of the checkpoint that the run continues from: lines past it are cut, because those steps are done again
+   * @param resumedAt step of the checkpoint that the run continues from, 0 for none: lines past it are cut, because those steps are done again
+   * @param mostSteps last step that the log may have; one that has later ones is another run's
    * @throws InvalidConfigError when the file cannot be written, is no step log, or is that of another run; it stays as it was
    */
-  static async open(path: string, resumedAt?: number): Promise<StepLog> {
+  static async open(path: string, resumedAt?: number, mostSteps = Number.POSITIVE_INFINITY): Promise<StepLog> {
     let text: string
     try {
       await mkdir(dirname(path), { recursive: true })
@@ -31,10 +33,10 @@ export class StepLog {
     }
     if (text !== '') {
       requireLog(path, text)
-      if (resumedAt === undefined) {
+      if (resumedAt === undefined || lastStep(text) > mostSteps) {
         throw new InvalidConfigError(
           'log',
-          `the log ${path} holds the steps of another run; resume that run from its checkpoint, give another file, or remove this one.`,
+          `the log ${path} holds the steps of another run; resume that run from its checkpoint (with orStart where it was stopped before the first one, which begins the log anew), give another file, or remove this one.`,
         )
       }
       await cutAfter(path, text, resumedAt)
@@ -48,6 +50,11 @@ export class StepLog {
     } catch (cause) {
       throw new InvalidFileError(`the log ${this.path} could not be written (${(cause as Error).message}); is the disk full?`, { cause })
     }
+  }
+
+  /** Flushes the lines to the disk: before a checkpoint, so that no power cut leaves a checkpoint whose steps the log lacks. */
+  async sync(): Promise<void> {
+    await syncToDisk(this.path)
   }
 }
 
@@ -67,6 +74,16 @@ async function cutAfter(path: string, text: string, step: number): Promise<void>
     end = start
   }
   await truncate(path, Buffer.byteLength(text.slice(0, end)))
+}
+
+function lastStep(text: string): number {
+  return (
+    text
+      .trimEnd()
+      .split('\n')
+      .map(stepOf)
+      .findLast((step) => step !== undefined) ?? 0
+  )
 }
 
 /** Step of a line; undefined where the line is damaged. */

@@ -9,14 +9,18 @@ import {
 } from '@phsa/core'
 import type { DecoderModel } from '@phsa/model'
 import { type LearningRateOptions, requireLearningRate } from './learning-rate.js'
+import { requireInteger, requireRange } from './number-settings.js'
 import type { TrainingData } from './training-data.js'
+import { requireValidation, type ValidationOptions } from './validation.js'
 
-/** Size of one training step: sequences x tokens. */
+/** Size of one training step: sequences x tokens x accumulate. */
 export interface BatchOptions {
-  /** Rows a step. */
+  /** Rows a micro-batch: what is on the device at once. */
   readonly sequences: number
   /** Tokens a row. */
   readonly tokens: number
+  /** Micro-batches a step, whose gradients are summed: a larger step in the same memory. Default 1. */
+  readonly accumulate?: number
 }
 
 /** AdamW, its clipping, and the learning rate over the run. */
@@ -35,8 +39,10 @@ export interface OptimizerOptions {
   readonly maxNorm?: number
   /** Default: a hundredth of the steps. */
   readonly warmupSteps?: number
-  /** Default cosine. */
+  /** Default cosine; see `learningRateAt`. */
   readonly decay?: LearningRateOptions['decay']
+  /** Share of the steps that fall, for `wsd` only; default 0.2. */
+  readonly decayShare?: LearningRateOptions['decayShare']
   /** Rate of the last step over the peak; default 0.1. */
   readonly finalShare?: number
 }
@@ -61,6 +67,17 @@ export interface CheckpointOptions {
   readonly tokenizerFrom?: string
 }
 
+/** A run to go on with, where there is one. */
+export interface ResumeOptions {
+  /** A checkpoint's folder, or the folder of several, whose newest is taken. */
+  readonly from: string
+  /**
+   * Where there is no checkpoint, start from the beginning and begin the log anew, instead of refusing: so the same call starts a run and goes on
+   * with it, also one that was killed before its first checkpoint. Default false.
+   */
+  readonly orStart?: boolean
+}
+
 /** How long a run lasts: a number of steps, or of tokens (rounded up to whole steps). */
 export type RunLength =
   | { readonly steps: number; readonly totalTokens?: undefined }
@@ -78,13 +95,15 @@ export type TrainerOptions = RunLength & {
   /** Default: `defaultSchedule()`, dense for 80 % of the tokens, then topK 2 with distillation (spec 7). */
   readonly schedule?: SparsitySchedule
   readonly distillation?: DistillationOptions
-  /** How sparse stages choose blocks: a policy or the name of one. Default phsa. */
+  /** How sparse stages choose blocks: a policy or the name of one; `random` draws from the run's seed and the step. Default phsa. */
   readonly policy?: SelectionPolicy | string
   /** Decides the order of the data and the rows that are distilled; default 0. */
   readonly seed?: number
   readonly checkpoint?: CheckpointOptions
+  /** Loss of held-out text every so many steps. */
+  readonly validation?: ValidationOptions
   /** Continues from a checkpoint: its folder, or the folder of several, whose newest is taken. Replaces the model's parameters. */
-  readonly resume?: string
+  readonly resume?: string | ResumeOptions
   /** File that gets one JSON object a step. */
   readonly log?: string
   /** Skipped steps in a row after which training gives up; default 5. */
@@ -97,7 +116,7 @@ export type TrainerOptions = RunLength & {
 export interface TrainerPlan {
   readonly steps: number
   readonly tokensPerStep: number
-  readonly batch: BatchOptions
+  readonly batch: Required<BatchOptions>
   readonly seed: number
   readonly maxSkips: number
   readonly learningRate: LearningRateOptions
@@ -111,14 +130,18 @@ export interface TrainerPlan {
   readonly distillation: Required<DistillationOptions>
   readonly policy: SelectionPolicy
   readonly schedule: SparsitySchedule
+  readonly validation: Required<ValidationOptions> | undefined
+  readonly resume: Required<ResumeOptions> | undefined
   readonly checkpoint: (Required<Omit<CheckpointOptions, 'tokenizerFrom'>> & { readonly tokenizerFrom?: string }) | undefined
 }
 
 /** @throws InvalidConfigError naming the setting, its value and what is allowed */
 export function planTraining(options: TrainerOptions): TrainerPlan {
-  const { batch, optimizer = {}, distillation = {}, checkpoint, policy = phsaPolicy } = options
+  const { optimizer = {}, distillation = {}, checkpoint, policy = phsaPolicy, validation, resume } = options
+  const batch = { ...options.batch, accumulate: options.batch.accumulate ?? 1 }
   requireInteger('batch.sequences', batch.sequences, 1)
   requireInteger('batch.tokens', batch.tokens, 2)
+  requireInteger('batch.accumulate', batch.accumulate, 1)
   const longest = options.model.config.maxPositions
   if (batch.tokens > longest) {
     throw new InvalidConfigError(
@@ -127,7 +150,7 @@ export function planTraining(options: TrainerOptions): TrainerPlan {
     )
   }
   requireVocabulary(options)
-  const tokensPerStep = batch.sequences * batch.tokens
+  const tokensPerStep = batch.sequences * batch.tokens * batch.accumulate
   const steps = countSteps(options, tokensPerStep)
   const plan: TrainerPlan = {
     steps,
@@ -139,6 +162,7 @@ export function planTraining(options: TrainerOptions): TrainerPlan {
       peak: optimizer.learningRate ?? 1e-3,
       warmupSteps: optimizer.warmupSteps ?? Math.ceil(steps / 100),
       decay: optimizer.decay ?? 'cosine',
+      decayShare: optimizer.decayShare,
       finalShare: optimizer.finalShare ?? 0.1,
       totalSteps: steps,
     },
@@ -152,6 +176,8 @@ export function planTraining(options: TrainerOptions): TrainerPlan {
     distillation: { coefficient: distillation.coefficient ?? 1, rowsPerSequence: distillation.rowsPerSequence ?? 256 },
     policy: typeof policy === 'string' ? selectionPolicy(policy) : policy,
     schedule: options.schedule ?? defaultSchedule(),
+    validation: validation && requireValidation(validation, options.model),
+    resume: resume === undefined ? undefined : { orStart: false, ...(typeof resume === 'string' ? { from: resume } : resume) },
     checkpoint: checkpoint && { ...checkpoint, every: checkpoint.every ?? 500, keep: checkpoint.keep ?? 2 },
   }
   requireInteger('seed', plan.seed, 0)
@@ -160,6 +186,12 @@ export function planTraining(options: TrainerOptions): TrainerPlan {
   requireRange('distillation.coefficient', plan.distillation.coefficient, 0, Number.MAX_VALUE)
   requireLearningRate(plan.learningRate)
   requireOptimizer(plan.optimizer)
+  if (plan.resume?.orStart && !plan.checkpoint) {
+    throw new InvalidConfigError(
+      'resume',
+      'resume has orStart, but checkpoint is not set, so there would be nothing to go on with; set checkpoint, or leave orStart out.',
+    )
+  }
   if (plan.checkpoint) {
     if (options.model.dtype === 'f64') {
       throw new InvalidConfigError(
@@ -201,14 +233,4 @@ function requireOptimizer({ beta1, beta2, epsilon, weightDecay, maxNorm }: Train
   requireRange('epsilon', epsilon, Number.MIN_VALUE, 1)
   requireRange('weightDecay', weightDecay, 0, 1)
   requireRange('maxNorm', maxNorm, Number.MIN_VALUE, Number.POSITIVE_INFINITY)
-}
-
-function requireInteger(setting: string, value: number, least: number): void {
-  if (Number.isSafeInteger(value) && value >= least) return
-  throw new InvalidConfigError(setting, `${setting} is ${value}; it must be an integer of at least ${least}.`)
-}
-
-function requireRange(setting: string, value: number, least: number, most: number): void {
-  if (value >= least && value <= most) return
-  throw new InvalidConfigError(setting, `${setting} is ${value}; it must be a number from ${least} to ${most}.`)
 }

@@ -1,9 +1,9 @@
-import { setImmediate as nextTurn } from 'node:timers/promises'
 import { InvalidConfigError, RandomStream, type SchedulePoint } from '@phsa/core'
 import { checkpointBytes, readRecord, restoreCheckpoint, writeCheckpoint } from './checkpoint.js'
-import { findCheckpoint, prepareCheckpointFolder, pruneCheckpoints, requireTokenizer } from './checkpoint-folder.js'
+import { findCheckpoint, newestCheckpoint, prepareCheckpointFolder, pruneCheckpoints, requireTokenizer } from './checkpoint-folder.js'
 import { learningRateAt } from './learning-rate.js'
 import { Optimizer } from './optimizer.js'
+import { attentionAt } from './step-attention.js'
 import type { StepEvent } from './step-event.js'
 import { StepLog } from './step-log.js'
 import { planTraining, type TrainerOptions, type TrainerPlan } from './trainer-options.js'
@@ -11,6 +11,7 @@ import type { PackedRow, RowSource } from './training-data.js'
 import { TrainingDivergedError } from './training-diverged-error.js'
 import { type RunPosition, requireSameRun, requireStepsLeft, trainingRecord } from './training-record.js'
 import { trainingStep } from './training-step.js'
+import { type ValidationResult, validate } from './validation.js'
 
 /** A training run: iterate it, once, and it trains a step for each event. */
 export interface Trainer extends AsyncIterable<StepEvent> {
@@ -40,7 +41,8 @@ export function createTrainer(options: TrainerOptions): Trainer {
 
 async function* train(options: TrainerOptions, plan: TrainerPlan): AsyncGenerator<StepEvent, void, undefined> {
   // Before the optimizer's tensors: a longer rotary table belongs to the model.
-  options.model.reservePositions(plan.batch.tokens)
+  const validated = plan.validation?.batches.flatMap(({ lengths }) => lengths) ?? []
+  options.model.reservePositions(Math.max(plan.batch.tokens, ...validated))
   const optimizer = new Optimizer(options.model, plan.optimizer)
   try {
     const run = await TrainingRun.start(options, plan, optimizer)
@@ -73,10 +75,10 @@ class TrainingRun {
 
   /** Restores what is resumed and checks what will be written, before the first step. */
   static async start(options: TrainerOptions, plan: TrainerPlan, optimizer: Optimizer): Promise<TrainingRun> {
-    const { model, data, resume } = options
+    const { model, data } = options
     let position: RunPosition = { step: 0, updates: 0, tokens: 0, row: 0, distillationRandom: plan.seed, skips: 0 }
-    if (resume !== undefined) {
-      const path = await findCheckpoint(resume)
+    const path = plan.resume && (await (plan.resume.orStart ? newestCheckpoint : findCheckpoint)(plan.resume.from))
+    if (path !== undefined) {
       const record = await readRecord(path)
       requireSameRun(record, plan, data)
       requireStepsLeft(record, plan)
@@ -90,7 +92,9 @@ class TrainingRun {
       if (tokenizerFrom !== undefined) await requireTokenizer(tokenizerFrom)
       await prepareCheckpointFolder(folder, position.step, count * checkpointBytes(model))
     }
-    const log = options.log === undefined ? undefined : await StepLog.open(options.log, resume === undefined ? undefined : position.step)
+    // A run that begins anew was stopped before its first checkpoint: a log that goes past that is of another run.
+    const mostSteps = path === undefined ? plan.checkpoint?.every : undefined
+    const log = options.log === undefined ? undefined : await StepLog.open(options.log, plan.resume && position.step, mostSteps)
     return new TrainingRun(options, plan, optimizer, position, log)
   }
 
@@ -109,10 +113,8 @@ class TrainingRun {
   }
 
   async #step(): Promise<StepEvent> {
-    // Backends that compute on this thread never wait: let timers and signals through.
-    await nextTurn()
     const { model, punctuation } = this.#options
-    const { sequences } = this.#plan.batch
+    const { sequences, accumulate } = this.#plan.batch
     const { step, updates, tokens, row, skips } = this.#position
     const point = this.#pointAt(tokens)
     const learningRate = learningRateAt(step, this.#plan.learningRate)
@@ -122,8 +124,11 @@ class TrainingRun {
       punctuation,
       optimizer: this.#optimizer,
       plan: this.#plan,
-      rows: Array.from({ length: sequences }, (_, index) => this.#rowAt(row + index)),
-      point,
+      microBatches: Array.from({ length: accumulate }, (_, micro) =>
+        Array.from({ length: sequences }, (_, index) => this.#rowAt(row + micro * sequences + index)),
+      ),
+      attention: attentionAt(point, this.#plan, model, step),
+      distillation: point.distillation,
       learningRate,
       count: updates + 1,
       random: this.#random,
@@ -134,10 +139,11 @@ class TrainingRun {
       step: step + 1,
       updates: skipped ? updates : updates + 1,
       tokens: tokens + this.#plan.tokensPerStep,
-      row: row + sequences,
+      row: row + sequences * accumulate,
       distillationRandom: this.#random.state,
       skips: skipped ? skips + 1 : 0,
     }
+    const validation = await this.#validate(point)
     return {
       step: step + 1,
       tokens: this.#position.tokens,
@@ -149,7 +155,17 @@ class TrainingRun {
       topK: this.#topKAt(point),
       tokensPerSecond: this.#plan.tokensPerStep / seconds,
       skipped,
+      ...(validation === undefined ? {} : { validation }),
     }
+  }
+
+  /** Where this step is one to validate after. Always with the same draw, so that policy `random` meets the same blocks each time. */
+  async #validate(point: SchedulePoint): Promise<ValidationResult | undefined> {
+    const { model } = this.#options
+    const { validation, steps } = this.#plan
+    const { step } = this.#position
+    if (!validation || (step % validation.every !== 0 && step !== steps)) return undefined
+    return validate(model, validation.batches, attentionAt(point, this.#plan, model, 0))
   }
 
   /** @throws InvalidConfigError for data that does not keep to the length it was asked for */
@@ -170,6 +186,7 @@ class TrainingRun {
     const { model, data } = this.#options
     const point = this.#pointAt(this.#position.tokens)
     const record = trainingRecord(this.#position, { stage: point.stage, topK: this.#topKAt(point) }, this.#plan, data)
+    await this.#log?.sync()
     const path = await writeCheckpoint(folder, { model, optimizer: this.#optimizer, record, tokenizerFrom })
     await pruneCheckpoints(folder, keep)
     this.#savedStep = this.#position.step

@@ -2,35 +2,49 @@ import { InvalidConfigError, type PunctuationTable } from '@phsa/core'
 import { nextTokenBatch, type TrainingBatch } from '@phsa/model'
 import type { PackedRow } from './training-data.js'
 
-/** The rows of one step as one packed batch; the loss is the mean over all predicted tokens, weighted where the rows say so. */
-export function trainingBatch(rows: readonly PackedRow[], punctuation?: PunctuationTable): TrainingBatch {
+/**
+ * Rows as one packed batch. The loss is the mean over all predicted tokens, weighted where the rows say so.
+ * @param total what the weights are divided by, default the sum over these rows: `targetWeight` of all rows of a step whose micro-batches
+ * shall add up to its mean
+ */
+export function trainingBatch(rows: readonly PackedRow[], punctuation?: PunctuationTable, total = targetWeight(rows)): TrainingBatch {
   const batch = nextTokenBatch(
     rows.flatMap((row) => row.sequences),
     punctuation,
   )
-  if (rows.every((row) => row.targetWeights === undefined)) return batch
-  const counts = rows.flatMap((row) => row.targetWeights ?? row.sequences.map(({ length }) => new Float32Array(length).fill(1)))
-  return { ...batch, weights: weightedMean(batch, counts) }
-}
-
-/** Weight [T] of each prediction: the count of its target over the sum of all. */
-function weightedMean({ lengths, weights }: TrainingBatch, counts: readonly Float32Array[]): Float32Array {
-  const result = new Float32Array(weights.length)
+  const weights = new Float32Array(batch.weights.length)
   let start = 0
-  let sum = 0
-  for (const [index, length] of lengths.entries()) {
-    if (counts[index]?.length !== length) {
-      throw new InvalidConfigError(
-        'targetWeights',
-        `sequence ${index} has ${counts[index]?.length ?? 'no'} target weights for ${length} tokens; give one a token.`,
-      )
-    }
-    for (let place = 0; place + 1 < length; place++) {
-      result[start + place] = counts[index][place + 1]
-      sum += counts[index][place + 1]
-    }
+  for (const { length, counts } of countedSequences(rows)) {
+    // Where nothing counts the loss is 0, not the quotient of two zeros.
+    for (let place = 0; place + 1 < length; place++) weights[start + place] = total === 0 ? 0 : (counts?.[place + 1] ?? 1) / total
     start += length
   }
-  // Where nothing counts the loss is 0, not the quotient of two zeros.
-  return sum === 0 ? result : result.map((weight) => weight / sum)
+  return { ...batch, weights }
+}
+
+/**
+ * What all predicted tokens of the rows count together: their number where the rows have no weights. The first token of a sequence is predicted by none.
+ * @throws InvalidConfigError for weights of another length than their sequence
+ */
+export function targetWeight(rows: readonly PackedRow[]): number {
+  let sum = 0
+  for (const { length, counts } of countedSequences(rows)) {
+    for (let place = 1; place < length; place++) sum += counts?.[place] ?? 1
+  }
+  return sum
+}
+
+function countedSequences(rows: readonly PackedRow[]): { length: number; counts: Float32Array | undefined }[] {
+  return rows.flatMap(({ sequences, targetWeights }) =>
+    sequences.map(({ length }, index) => {
+      const counts = targetWeights?.[index]
+      if (targetWeights && counts?.length !== length) {
+        throw new InvalidConfigError(
+          'targetWeights',
+          `sequence ${index} has ${counts?.length ?? 'no'} target weights for ${length} tokens; give one a token.`,
+        )
+      }
+      return { length, counts }
+    }),
+  )
 }

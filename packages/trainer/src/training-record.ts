@@ -80,6 +80,7 @@ export function requireSameRun(record: TrainingRecord, plan: TrainerPlan, data: 
     ['data', record.fingerprint, data.fingerprint],
     ['batch.sequences', record.batch?.sequences, plan.batch.sequences],
     ['batch.tokens', record.batch?.tokens, plan.batch.tokens],
+    ['batch.accumulate', record.batch?.accumulate ?? 1, plan.batch.accumulate],
     ['seed', record.seed, plan.seed],
   ]
   for (const [setting, written, given] of pairs) {

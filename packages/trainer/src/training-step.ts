@@ -1,17 +1,10 @@
-import {
-  densePolicy,
-  type HostArray,
-  PackedLayout,
-  type PolicyName,
-  type PunctuationTable,
-  type RandomStream,
-  type SchedulePoint,
-  sampleDistillationRows,
-} from '@phsa/core'
-import type { AttentionChoice, DecoderModel, TrainingBatch } from '@phsa/model'
+import { setImmediate as nextTurn } from 'node:timers/promises'
+import type { PunctuationTable, RandomStream, Tensor } from '@phsa/core'
+import type { AttentionChoice, DecoderModel } from '@phsa/model'
 import type { Optimizer } from './optimizer.js'
+import { stepDistillation } from './step-distillation.js'
 import type { TrainerPlan } from './trainer-options.js'
-import { trainingBatch } from './training-batch.js'
+import { targetWeight, trainingBatch } from './training-batch.js'
 import type { PackedRow } from './training-data.js'
 
 /** Everything that one training step reads. */
@@ -20,8 +13,11 @@ export interface StepInput {
   readonly optimizer: Optimizer
   readonly plan: TrainerPlan
   readonly punctuation?: PunctuationTable
-  readonly rows: readonly PackedRow[]
-  readonly point: SchedulePoint
+  /** Rows of each micro-batch. */
+  readonly microBatches: readonly (readonly PackedRow[])[]
+  readonly attention: AttentionChoice
+  /** Whether the stage distils (spec 7). */
+  readonly distillation: boolean
   readonly learningRate: number
   /** Steps taken, skipped ones left out and this one included. */
   readonly count: number
@@ -36,42 +32,54 @@ export interface StepResult {
   readonly gradientNorm: number
 }
 
-/** These choose blocks without representatives, so that there is nothing to distil. */
-const WITHOUT_REPRESENTATIVES: ReadonlySet<PolicyName> = new Set(['dense', 'random', 'oracle'])
+/** Losses f32 [1] of one micro-batch: its part of the step's loss, and its distillation loss as it is. */
+interface MicroLosses {
+  readonly loss: Tensor
+  readonly distillationLoss: Tensor | undefined
+}
 
-/** Forward, backward, and one AdamW step; waits once, for the numbers of all three. */
+/**
+ * Forward and backward of each micro-batch, then one AdamW step; waits once, for the numbers of all of it. Loss and gradients are sums over all
+ * target tokens of the step over their total weight, however they are split. Of a micro-batch that is done only its losses stay on the device.
+ */
 export async function trainingStep(input: StepInput): Promise<StepResult> {
-  const { model, optimizer, plan, rows, learningRate, count } = input
+  const { model, optimizer, microBatches, attention, learningRate, count } = input
   const { memory } = model.backend
-  const batch = trainingBatch(rows, input.punctuation)
-  const attention = attentionAt(input.point, plan, model)
-  const distillation = distillationRows(input, batch, attention)
-  const measured = memory.scope(() => {
-    optimizer.zeroGradients()
-    const { loss, distillationLoss } = model.lossAndGradients(batch, attention, optimizer.gradients, distillation)
-    const losses = distillationLoss ? [loss, distillationLoss] : [loss]
-    return [optimizer.apply(learningRate, count, losses), ...losses]
-  })
+  const total = targetWeight(microBatches.flat())
+  const distillations = input.distillation ? stepDistillation(input) : undefined
+  const losses: MicroLosses[] = []
+  const held = () => losses.flatMap(({ loss, distillationLoss }) => (distillationLoss ? [loss, distillationLoss] : [loss]))
+  let norm: Tensor | undefined
   try {
+    optimizer.zeroGradients()
+    for (const [index, rows] of microBatches.entries()) {
+      // Backends that compute on this thread never wait: let timers and signals through.
+      await nextTurn()
+      const batch = trainingBatch(rows, input.punctuation, total)
+      losses.push(
+        memory.scope(() => {
+          const { loss, distillationLoss } = model.lossAndGradients(batch, attention, optimizer.gradients, distillations?.[index])
+          return { loss, distillationLoss }
+        }),
+      )
+    }
+    norm = memory.scope(() => optimizer.apply(learningRate, count, held()))
     // Queued together, so the device is waited for once.
-    const [norm, loss, distilled] = await Promise.all(measured.map((tensor) => memory.download(tensor)))
-    return { loss: loss[0], distillationLoss: (distilled as HostArray | undefined)?.[0], gradientNorm: norm[0] }
+    const downloadSum = async (scalars: readonly Tensor[], factorOf: (index: number) => number) => {
+      const values = await Promise.all(scalars.map((scalar) => memory.download(scalar)))
+      return values.reduce((sum, [value], index) => sum + factorOf(index) * value, 0)
+    }
+    const distilled = losses.flatMap(({ distillationLoss }) => distillationLoss ?? [])
+    const [[gradientNorm], loss, distillationLoss] = await Promise.all([
+      memory.download(norm),
+      downloadSum(
+        losses.map((part) => part.loss),
+        () => 1,
+      ),
+      downloadSum(distilled, (index) => distillations?.[index].share ?? 0),
+    ])
+    return { loss, distillationLoss: distilled.length > 0 ? distillationLoss : undefined, gradientNorm }
   } finally {
-    for (const tensor of measured) tensor.dispose()
+    for (const tensor of norm ? [norm, ...held()] : held()) tensor.dispose()
   }
-}
-
-/** How the layers attend at this point of the schedule (spec 7). */
-export function attentionAt(point: SchedulePoint, plan: TrainerPlan, { phsa }: DecoderModel): AttentionChoice {
-  return point.dense ? { policy: densePolicy, phsa } : { policy: plan.policy, phsa: { ...phsa, topK: point.topK } }
-}
-
-function distillationRows(
-  { plan, point, random }: StepInput,
-  { lengths }: TrainingBatch,
-  { policy, phsa }: AttentionChoice,
-): { coefficient: number; rows: Int32Array } | undefined {
-  const { coefficient, rowsPerSequence } = plan.distillation
-  if (!point.distillation || coefficient === 0 || WITHOUT_REPRESENTATIVES.has(policy.name)) return undefined
-  return { coefficient, rows: sampleDistillationRows(new PackedLayout(lengths, phsa.blockSize), rowsPerSequence, random) }
 }

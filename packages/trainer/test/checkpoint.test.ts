@@ -1,12 +1,12 @@
-import { existsSync } from 'node:fs'
+import { existsSync, statSync } from 'node:fs'
 import { appendFile, mkdir, mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { reference, SparsitySchedule } from '@phsa/core'
+import { elementCount, reference, SparsitySchedule, serializeSafetensorsParts } from '@phsa/core'
 import { loadModel } from '@phsa/model'
-import { afterEach, beforeEach, expect, test } from 'vitest'
+import { afterEach, beforeEach, expect, test, vi } from 'vitest'
 import { findCheckpoint, listCheckpoints, prepareCheckpointFolder } from '../src/checkpoint-folder.js'
-import { readSafetensors, type StoredTensor, writeSafetensors } from '../src/safetensors-disk.js'
+import { readSafetensors, type StoredTensor } from '../src/safetensors-disk.js'
 import type { StepEvent } from '../src/step-event.js'
 import { StepLog } from '../src/step-log.js'
 import { createTrainer } from '../src/trainer.js'
@@ -179,6 +179,7 @@ test('the log has a line a step; a resume cuts those past its checkpoint and a t
 test.each([
   ['data', async () => ({ data: await letterData('other text, quite another text.') })],
   ['batch.tokens', async () => ({ batch: { sequences: 2, tokens: 41 } })],
+  ['batch.accumulate', async () => ({ batch: { sequences: 2, tokens: 40, accumulate: 2 } })],
   ['seed', async () => ({ seed: 6 })],
 ])('does not resume with another %s', async (setting, change) => {
   await collect(await settings({ checkpoint: { folder, every: 3 } }), 3)
@@ -276,6 +277,65 @@ test('a new run does not go on in the log of another', async () => {
   expect(await readFile(log, 'utf8')).toBe(written)
 })
 
+test('with orStart the same call starts a run, begins anew one that was stopped before its first checkpoint, and goes on', async () => {
+  const [log, run] = [join(folder, 'steps.jsonl'), join(folder, 'run')]
+  const again = async (changes: Partial<TrainerOptions> = {}) =>
+    settings({ checkpoint: { folder: run, every: 3 }, resume: { from: run, orStart: true }, log, ...changes })
+  const whole = await collect(await settings())
+  for await (const { step } of createTrainer(await again())) if (step === 2) break
+  expect((await readFile(log, 'utf8')).trimEnd().split('\n')).toHaveLength(2)
+
+  await expect(collect(await again({ resume: run }))).rejects.toThrow('resume with orStart')
+  await expect(collect(await again({ resume: undefined }))).rejects.toThrow('with orStart where it was stopped before the first one')
+  const first = await collect(await again(), 4)
+  const rest = await collect(await again())
+  expect(numbers([...first, ...rest])).toEqual(numbers(whole))
+  const lines = (await readFile(log, 'utf8')).trimEnd().split('\n')
+  expect(lines.map((line) => JSON.parse(line).step)).toEqual([1, 2, 3, 4, 5, 6])
+  expect(await collect(await again())).toEqual([])
+
+  // A slip in the folder's name: the run that is there keeps its log.
+  await expect(collect(await again({ resume: { from: join(folder, 'rum'), orStart: true } }))).rejects.toThrow('already holds')
+  expect((await readFile(log, 'utf8')).trimEnd().split('\n')).toEqual(lines)
+  await expect(again({ checkpoint: undefined }).then(createTrainer)).rejects.toMatchObject({ setting: 'resume' })
+})
+
+test('with orStart a log that goes past the first checkpoint is of another run, and stays', async () => {
+  const log = join(folder, 'steps.jsonl')
+  await collect(await settings({ log }))
+  const written = await readFile(log, 'utf8')
+  const run = join(folder, 'run')
+  const mistaken = await settings({ checkpoint: { folder: run, every: 3 }, resume: { from: run, orStart: true }, log })
+  await expect(collect(mistaken)).rejects.toThrow('holds the steps of another run')
+  expect(await readFile(log, 'utf8')).toBe(written)
+})
+
+test('a file is no place to resume from, with orStart neither', async () => {
+  const file = join(folder, 'file')
+  await writeFile(file, '')
+  for (const resume of [file, { from: file, orStart: true }]) {
+    const run = collect(await settings({ checkpoint: { folder: join(folder, 'run') }, resume }))
+    await expect(run).rejects.toMatchObject({ code: 'invalid-file', message: expect.stringContaining('give the folder of a checkpoint') })
+  }
+})
+
+test('each tensor of the optimizer is in its file before the next one is asked for', async () => {
+  const options = await settings({ checkpoint: { folder, every: 6 } })
+  const { memory } = options.model.backend
+  const file = join(folder, '.step-00000006.tmp', 'optimizer.safetensors')
+  const asked: { bytes: number; written: number }[] = []
+  const download = memory.download.bind(memory)
+  vi.spyOn(memory, 'download').mockImplementation((tensor) => {
+    if (existsSync(file)) asked.push({ bytes: 4 * elementCount(tensor.shape), written: statSync(file).size })
+    return download(tensor)
+  })
+  await collect(options)
+  expect(asked).toHaveLength(2 * options.model.parameters.size)
+  for (let index = 1; index < asked.length; index++) {
+    expect(asked[index].written).toBe(asked[index - 1].written + asked[index - 1].bytes)
+  }
+})
+
 test('a checkpoint past the last step is refused, one at the last step ends at once', async () => {
   await collect(await settings({ checkpoint: { folder, every: 3 } }), 3)
   await expect(collect(await settings({ resume: folder, steps: 2 }))).rejects.toMatchObject({ code: 'invalid-config', setting: 'steps' })
@@ -300,7 +360,7 @@ test.each([
   const tensor = tensors.get(name)!
   tensors.delete(name)
   if (reshape) tensors.set(name, { ...tensor, shape: reshape(tensor.shape) })
-  await writeSafetensors(path, tensors as Parameters<typeof writeSafetensors>[1])
+  await writeFile(path, serializeSafetensorsParts(tensors))
   const [model, untouched] = [await tinyModel({ seed: 999 }), await tinyModel({ seed: 999 })]
   await expect(collect(await settings({ model, resume: folder }))).rejects.toThrow(message)
   for (const [parameter, value] of model.parameters) {
@@ -325,7 +385,7 @@ test('a 16-bit checkpoint that lacks one of its f32 copies is damaged, and so is
   const path = join(await findCheckpoint(folder), 'optimizer.safetensors')
   const tensors = await readAll(path)
   tensors.delete('model.norm.weight.master')
-  await writeSafetensors(path, tensors as Parameters<typeof writeSafetensors>[1])
+  await writeFile(path, serializeSafetensorsParts(tensors))
   for (const dtype of ['bf16', 'f32'] as const) {
     const resumed = await settings({ model: await tinyModel({ dtype }), resume: folder })
     await expect(collect(resumed)).rejects.toThrow('lacks model.norm.weight.master')

@@ -199,6 +199,24 @@ test('totalTokens is rounded up to whole steps', async () => {
   expect(trainer.steps).toBe(3)
 })
 
+test('accumulation takes the rows of one big batch, and counts all their tokens', async () => {
+  const settings = { data: await letterData(POEM), punctuation: letterPunctuation, steps: 4, schedule: dense }
+  const big = await collect({ ...settings, model: await tinyModel({ dtype: 'f64' }), batch: { sequences: 4, tokens: 32 } })
+  const small = await collect({ ...settings, model: await tinyModel({ dtype: 'f64' }), batch: { sequences: 2, tokens: 32, accumulate: 2 } })
+  expect(small.map(({ tokens }) => tokens)).toEqual([128, 256, 384, 512])
+  for (const [index, { loss, gradientNorm }] of big.entries()) {
+    expect(small[index].loss).toBeCloseTo(loss, 6)
+    expect(small[index].gradientNorm).toBeCloseTo(gradientNorm, 6)
+  }
+})
+
+test('a loss that is not finite in one micro-batch skips the step', async () => {
+  const data = weighted(await letterData(POEM), (row) => (row === 2 ? Number.NaN : 1))
+  const model = await tinyModel()
+  const events = await collect({ model, data, batch: { sequences: 1, tokens: 32, accumulate: 2 }, steps: 3, schedule: dense })
+  expect(events.map(({ skipped }) => skipped)).toEqual([false, true, false])
+})
+
 test('a trainer is iterated once', async () => {
   const trainer = createTrainer({ model: await tinyModel(), data: await letterData(POEM), batch: { sequences: 1, tokens: 16 }, steps: 1 })
   for await (const event of trainer) expect(event.step).toBe(1)
@@ -208,6 +226,8 @@ test('a trainer is iterated once', async () => {
 test.each([
   ['batch.tokens', { batch: { sequences: 1, tokens: 1000 } }],
   ['batch.sequences', { batch: { sequences: 0, tokens: 16 } }],
+  ['batch.accumulate', { batch: { sequences: 1, tokens: 16, accumulate: 0 } }],
+  ['decayShare', { optimizer: { decayShare: 0.1 } }],
   ['steps', { steps: 0 }],
   ['steps', { totalTokens: 100 }],
   ['policy', { policy: 'best' }],
