@@ -1,4 +1,12 @@
-import { type AttentionSpec, attentionSpec, firstSupported, type ModelBackend, PHSA_4K, ReferenceBackend } from '@phsa/core'
+import {
+  type AttentionBackend,
+  type AttentionSpec,
+  attentionSpec,
+  firstSupported,
+  type ModelBackend,
+  PHSA_4K,
+  ReferenceBackend,
+} from '@phsa/core'
 import type { TfjsOptions } from '@phsa/kernels-tfjs'
 import { UsageError } from './usage-error.js'
 
@@ -6,14 +14,19 @@ import { UsageError } from './usage-error.js'
 export interface BackendEntry {
   readonly name: string
   readonly description: string
-  readonly create: () => Promise<ModelBackend>
+  /** One that computes attention only is refused where a whole model runs. */
+  readonly create: () => Promise<AttentionBackend>
 }
 
 /** Every value of `--backend`. To offer another backend, add its line here. */
 export const backends: readonly BackendEntry[] = [
+  { name: 'cuda', description: 'NVIDIA GPUs, Ampere and later', create: () => openCuda() },
   { name: 'tfjs', description: 'TensorFlow.js on the best engine that is installed', create: () => openTfjs() },
+  { name: 'tfjs-node-gpu', description: 'TensorFlow.js on libtensorflow with CUDA', create: () => openTfjs({ engine: 'node-gpu' }) },
+  { name: 'tfjs-node', description: 'TensorFlow.js on libtensorflow', create: () => openTfjs({ engine: 'node' }) },
   { name: 'tfjs-wasm', description: 'TensorFlow.js on WebAssembly SIMD', create: () => openTfjs({ engine: 'wasm' }) },
   { name: 'tfjs-cpu', description: 'TensorFlow.js in plain JavaScript', create: () => openTfjs({ engine: 'cpu' }) },
+  { name: 'tfjs-webgpu', description: 'TensorFlow.js on WebGPU', create: () => openTfjs({ engine: 'webgpu' }) },
   {
     name: 'reference',
     description: 'naive loops in float64: slow, what all others are compared with',
@@ -31,7 +44,7 @@ const USUAL_SPEC: AttentionSpec = attentionSpec(PHSA_4K, { heads: 4, kvHeads: 2,
  * The backend of `--backend`, or the first that works here.
  * @throws UsageError for an unknown name; BackendUnavailableError with every reason
  */
-export async function openBackend(name: string | undefined, spec: AttentionSpec = USUAL_SPEC): Promise<ModelBackend> {
+async function openBackend(name: string | undefined, spec: AttentionSpec): Promise<AttentionBackend> {
   const entries = name === undefined ? PREFERENCE.map(backendEntry) : [backendEntry(name)]
   return firstSupported(
     spec,
@@ -39,11 +52,11 @@ export async function openBackend(name: string | undefined, spec: AttentionSpec 
   )
 }
 
-/** Runs with a backend that is disposed afterwards. */
-export async function withBackend<T>(
+/** Runs attention with a backend that is disposed afterwards. */
+export async function withAttentionBackend<T>(
   name: string | undefined,
-  run: (backend: ModelBackend) => Promise<T>,
-  spec?: AttentionSpec,
+  run: (backend: AttentionBackend) => Promise<T>,
+  spec: AttentionSpec = USUAL_SPEC,
 ): Promise<T> {
   const backend = await openBackend(name, spec)
   try {
@@ -51,6 +64,23 @@ export async function withBackend<T>(
   } finally {
     backend.dispose()
   }
+}
+
+/** Runs a model with a backend that is disposed afterwards. @throws UsageError for a backend that computes attention only */
+export async function withBackend<T>(
+  name: string | undefined,
+  run: (backend: ModelBackend) => Promise<T>,
+  spec?: AttentionSpec,
+): Promise<T> {
+  return withAttentionBackend(name, async (backend) => run(modelBackend(backend)), spec)
+}
+
+/** @throws UsageError for a backend that computes attention only */
+export function modelBackend(backend: AttentionBackend): ModelBackend {
+  if ('ops' in backend) return backend as ModelBackend
+  throw new UsageError(
+    `${backend.name} computes attention only, no whole model yet: use it with selftest and verify, or take another --backend.`,
+  )
 }
 
 function backendEntry(name: string): BackendEntry {
@@ -64,4 +94,10 @@ function backendEntry(name: string): BackendEntry {
 async function openTfjs(options?: TfjsOptions): Promise<ModelBackend> {
   const { tfjs } = await import('@phsa/kernels-tfjs')
   return tfjs(options)
+}
+
+/** Imported when it is asked for, as above. */
+async function openCuda(): Promise<AttentionBackend> {
+  const { cuda } = await import('@phsa/kernels-cuda')
+  return cuda()
 }

@@ -13,7 +13,7 @@ export type ExitCode = (typeof ExitCode)[keyof typeof ExitCode]
 export const EXIT_CODE_HELP = `
 Exit codes:
   0    done, all checks passed
-  1    a check failed (verify, selftest)
+  1    a check failed (verify, selftest, bench)
   2    bad usage, or an input that cannot be read or understood
   3    the backend is not available on this machine, was lost or ran out of memory
   70   unexpected error: please report it

@@ -26,6 +26,11 @@ export class Interruption {
     return this.#controller.signal.aborted
   }
 
+  /** Whether this error is the signal's reason, thrown by work that watched it. */
+  caused(error: unknown): boolean {
+    return this.requested && error === this.signal.reason
+  }
+
   /** Lets timers and signals in. */
   async breathe(): Promise<void> {
     await new Promise<void>((resolve) => setImmediate(resolve))

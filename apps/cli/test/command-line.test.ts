@@ -1,7 +1,7 @@
 import { writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { beforeAll, describe, expect, test } from 'vitest'
-import { copyAssets, runPhsa, temporaryFolder } from './run-phsa.js'
+import { copyAssets, fixtures, refusal, runPhsa, temporaryFolder } from './run-phsa.js'
 
 describe('command line', () => {
   const folder = temporaryFolder()
@@ -10,24 +10,25 @@ describe('command line', () => {
   test('--help lists every command and the exit codes', async () => {
     const { code, stdout } = await runPhsa(['--help'])
     expect(code).toBe(0)
-    for (const word of ['demo', 'train', 'generate', 'inspect', 'verify', 'selftest', 'doctor', '130']) expect(stdout).toContain(word)
+    for (const word of ['demo', 'train', 'generate', 'eval', 'inspect', 'bench', 'verify', 'selftest', 'doctor', '130'])
+      expect(stdout).toContain(word)
   })
 
   test('an unknown flag is bad usage', async () => {
-    const { code, stderr } = await runPhsa(['doctor', '--jsno'])
+    const { code, stderr } = await refusal(['doctor', '--jsno'])
     expect(code).toBe(2)
     expect(stderr).toContain("unknown option '--jsno'")
     expect(stderr).toContain('--json')
   })
 
   test('an unknown backend is bad usage that lists the known ones', async () => {
-    const { code, stderr } = await runPhsa(['selftest', '--backend', 'abacus'])
+    const { code, stderr } = await refusal(['selftest', '--backend', 'abacus'])
     expect(code).toBe(2)
     expect(stderr).toContain('tfjs-wasm')
   })
 
   test('a number out of bounds is bad usage', async () => {
-    const { code, stderr } = await runPhsa(['generate', '--model', 'm', '--prompt', 'p', '--top-k', '65'])
+    const { code, stderr } = await refusal(['generate', '--model', 'm', '--prompt', 'p', '--top-k', '65'])
     expect(code).toBe(2)
     expect(stderr).toContain('from 0 to 64')
   })
@@ -40,7 +41,7 @@ describe('command line', () => {
     ['--seed', 'x', 'an integer from 0'],
     ['--stop', '', 'must not be empty'],
   ])('generate %s "%s" is bad usage', async (option, value, allowed) => {
-    const { code, stderr } = await runPhsa(['generate', '--model', 'm', '--prompt', 'p', option, value])
+    const { code, stderr } = await refusal(['generate', '--model', 'm', '--prompt', 'p', option, value])
     expect(code).toBe(2)
     expect(stderr).toContain(option)
     expect(stderr).toContain(allowed)
@@ -56,6 +57,12 @@ describe('command line', () => {
   test('a missing file shows its stack with --verbose', async () => {
     const { stderr } = await runPhsa(['inspect', join(folder, 'nowhere.txt'), '--verbose'])
     expect(stderr).toContain('    at ')
+  })
+
+  test('the work goes on when nobody reads its progress', async () => {
+    const { code, stdout } = await runPhsa(['inspect', join(fixtures, 'text/valid.txt.gz'), '--max-tokens', '20'], { deaf: true })
+    expect(code).toBe(0)
+    expect(stdout).toContain('blocks of 16')
   })
 
   test('a folder in the place of a text is an input that cannot be used', async () => {

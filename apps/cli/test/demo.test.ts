@@ -3,6 +3,7 @@ import { join } from 'node:path'
 import { parseHTML } from 'linkedom'
 import { beforeAll, describe, expect, test } from 'vitest'
 import type { DemoResults } from '../src/report/demo-results.js'
+import { demoText } from '../src/report/demo-text.js'
 import { copyAssets, type PhsaRun, runPhsa, temporaryFolder } from './run-phsa.js'
 
 describe('phsa demo', () => {
@@ -10,13 +11,19 @@ describe('phsa demo', () => {
   let run: PhsaRun
   beforeAll(async () => {
     copyAssets()
-    run = await runPhsa(['demo', '--steps', '5', '--backend', 'tfjs-wasm', '--out', out])
+    run = await runPhsa(['demo', '--steps', '5', '--backend', 'tfjs-wasm', '--out', out, '--json'])
   }, 300_000)
 
-  test('ends well and says where the report is', () => {
+  test('ends well, with the results as JSON and nothing else on stdout', () => {
     expect(run.stderr).toContain('training: 5/5')
     expect(run.code).toBe(0)
-    expect(run.stdout).toContain(join(out, 'report.html'))
+    expect(JSON.parse(run.stdout)).toEqual(resultsOf(out))
+  })
+
+  test('the results as text have a line a budget, the verdict and the caveat', () => {
+    const text = demoText(resultsOf(out))
+    for (const line of ['topK 1 ', 'topK 16 ', 'dense ', 'PHSA with lambda 0.5', 'nothing for or against']) expect(text).toContain(line)
+    expect(text).not.toMatch(/NaN|undefined/)
   })
 
   test('both stages ran, the last one with distillation', () => {

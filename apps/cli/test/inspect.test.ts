@@ -2,6 +2,7 @@ import { readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { parseHTML } from 'linkedom'
 import { beforeAll, describe, expect, test } from 'vitest'
+import type { PassageMap } from '../src/report/passage-map.js'
 import { copyAssets, runPhsa, temporaryFolder } from './run-phsa.js'
 
 describe('phsa inspect without a model', () => {
@@ -38,6 +39,19 @@ describe('phsa inspect without a model', () => {
     expect(document.querySelector('h1')?.textContent).toBe('a <b> & c.txt')
     expect(document.querySelectorAll('script, link, img, iframe')).toHaveLength(0)
     expect(document.querySelector('svg.block-grid')).not.toBeNull()
+  })
+
+  test('--json is the passage itself, also beside a picture', async () => {
+    const out = join(folder, 'beside.svg')
+    const { code, stdout } = await runPhsa(['inspect', text, '--max-tokens', '40', '--out', out, '--json'])
+    expect(code).toBe(0)
+    const { tokens, punctuation, weights, query, policies } = JSON.parse(stdout) as PassageMap
+    expect(tokens).toHaveLength(40)
+    expect(punctuation).toHaveLength(40)
+    expect(weights).toHaveLength(40)
+    expect(query).toBe(39)
+    expect(policies).toEqual([])
+    expect(readFileSync(out, 'utf8')).toContain('<svg')
   })
 
   test('refuses a picture of another kind, and a query outside the text', async () => {

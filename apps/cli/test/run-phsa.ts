@@ -4,6 +4,8 @@ import { createRequire } from 'node:module'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { fileURLToPath, pathToFileURL } from 'node:url'
+import { vi } from 'vitest'
+import { runProgram } from '../src/program.js'
 
 export interface PhsaRun {
   readonly code: number | null
@@ -19,14 +21,21 @@ export const fixtures = fileURLToPath(new URL('../../../fixtures/', import.meta.
 /**
  * The sources of the command in a process of their own, without a terminal.
  * @param signalAt sends SIGINT once this text stands in stderr
+ * @param input what stdin holds
+ * @param deaf whether nobody reads stderr
  */
-export function runPhsa(args: readonly string[], { signalAt, cwd }: { signalAt?: string; cwd?: string } = {}): Promise<PhsaRun> {
+export function runPhsa(
+  args: readonly string[],
+  { signalAt, cwd, input, deaf }: { signalAt?: string; cwd?: string; input?: string; deaf?: boolean } = {},
+): Promise<PhsaRun> {
   const { FORCE_COLOR: _, NO_COLOR: __, ...environment } = process.env
   const child = spawn(process.execPath, ['--import', loader, main, ...args], {
     cwd,
     env: { ...environment, TSX_TSCONFIG_PATH: tsconfig },
-    stdio: ['ignore', 'pipe', 'pipe'],
+    stdio: 'pipe',
   })
+  child.stdin.end(input)
+  if (deaf) child.stderr.destroy()
   let stdout = ''
   let stderr = ''
   let signalled = false
@@ -43,6 +52,20 @@ export function runPhsa(args: readonly string[], { signalAt, cwd }: { signalAt?:
     child.on('error', reject)
     child.on('close', (code) => resolve({ code, stdout, stderr }))
   })
+}
+
+/** What is refused before a command does anything, in this process: its exit code and stderr. */
+export async function refusal(args: readonly string[]): Promise<Omit<PhsaRun, 'stdout'>> {
+  let stderr = ''
+  const write = vi.spyOn(process.stderr, 'write').mockImplementation((text) => {
+    stderr += text
+    return true
+  })
+  try {
+    return { code: await runProgram(args), stderr }
+  } finally {
+    write.mockRestore()
+  }
 }
 
 /** An empty folder of the operating system's temporary ones. */

@@ -1,7 +1,7 @@
-import { existsSync, readdirSync, readFileSync, writeFileSync } from 'node:fs'
+import { existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { beforeAll, describe, expect, test } from 'vitest'
-import { copyAssets, runPhsa, temporaryFolder } from './run-phsa.js'
+import { copyAssets, refusal, runPhsa, temporaryFolder } from './run-phsa.js'
 
 const TINY =
   '--backend reference --sequence-tokens 48 --sequences 1 --hidden-size 8 --layers 1 --heads 2 --kv-heads 1 --head-dim 4 --local-tokens 16'
@@ -58,6 +58,60 @@ describe('phsa train', () => {
     expect(stderr).toContain('resume')
   })
 
+  test('--json prints a line a step with the validation, and one at the end', async () => {
+    const { code, stdout, stderr } = await runPhsa(
+      train(
+        join(folder, 'reported'),
+        4,
+        '--accumulate',
+        '2',
+        '--decay',
+        'wsd',
+        '--decay-share',
+        '0.5',
+        '--warmup-steps',
+        '1',
+        '--json',
+      ).concat(['--validation', text, '--validation-every', '2', '--validation-windows', '1']),
+    )
+    expect(code).toBe(0)
+    expect(stderr).toMatch(/training: 4\/4/)
+    const lines = stdout
+      .trim()
+      .split('\n')
+      .map((line) => JSON.parse(line) as { type: string; tokens: number; learningRate: number; validation?: { perplexity: number } })
+    expect(lines.map(({ type }) => type)).toEqual(['step', 'step', 'step', 'step', 'end'])
+    expect(lines[4]).toMatchObject({ interrupted: false, step: 4, steps: 4, model: join(folder, 'reported') })
+    expect(lines[0].tokens).toBe(2 * 48)
+    expect(lines.map(({ validation }) => validation !== undefined)).toEqual([false, true, false, true, false])
+    expect(lines[3].learningRate).toBeLessThan(lines[1].learningRate)
+  })
+
+  test('the log of a run that was killed before its first checkpoint needs --resume-or-start', async () => {
+    const killed = join(folder, 'killed')
+    mkdirSync(killed)
+    writeFileSync(join(killed, 'log.jsonl'), '{"step":1,"loss":9}\n')
+    const refused = await runPhsa(train(killed, 2))
+    expect(refused.code).toBe(2)
+    expect(refused.stderr).toContain('--resume-or-start')
+
+    const started = await runPhsa(train(killed, 2, '--resume-or-start'))
+    expect(started.code).toBe(0)
+    expect(logOf(killed).map(({ step }) => step)).toEqual([1, 2])
+    const again = await runPhsa(train(killed, 2, '--resume-or-start'))
+    expect(again.stdout).toContain('already trained to step 2')
+  })
+
+  test.each([
+    [['--validation-every', '5'], '--validation'],
+    [['--decay-share', '0.5'], '--decay wsd'],
+    [['--resume', '--resume-or-start'], 'cannot be used with'],
+  ])('%j is bad usage', async (args, complaint) => {
+    const { code, stderr } = await refusal(train(join(folder, 'unused'), 2, ...args))
+    expect(code).toBe(2)
+    expect(stderr).toContain(complaint)
+  })
+
   test('resuming a finished run says so', async () => {
     const steps = logOf(finished).length
     const { code, stdout } = await runPhsa(train(finished, steps, '--resume'))
@@ -66,7 +120,7 @@ describe('phsa train', () => {
   })
 
   test('the shape of a new model does not go with a model folder', async () => {
-    const { code, stderr } = await runPhsa(['train', text, '--model', finished, '--layers', '2'])
+    const { code, stderr } = await refusal(['train', text, '--model', finished, '--layers', '2'])
     expect(code).toBe(2)
     expect(stderr).toContain("'--layers <n>' cannot be used with option '--model <dir>'")
   })

@@ -1,4 +1,4 @@
-import { mkdir, rm, writeFile } from 'node:fs/promises'
+import { rm } from 'node:fs/promises'
 import { availableParallelism } from 'node:os'
 import { join } from 'node:path'
 import { type ModelBackend, meanPoolPolicy, PunctuationTable, phsaPolicy } from '@phsa/core'
@@ -14,14 +14,16 @@ import { DEMO_BATCH, DEMO_MODEL, DEMO_OPTIMIZER, DEMO_PHSA, DEMO_SCHEDULE } from
 import { measureSteps, stepsWithin } from '../demo/fit-steps.js'
 import { heldOutPassages } from '../demo/held-out-text.js'
 import { ExitCode } from '../exit-code.js'
+import { prepareFolder } from '../files/prepare-folder.js'
+import { writeWholeFile } from '../files/write-whole-file.js'
 import { describePassage } from '../inspect/describe-passage.js'
 import { selectInPassage } from '../inspect/select-in-passage.js'
 import { type Interruption, interruptible } from '../interruption.js'
-import { comparisonTable, comparisonVerdict, SMALL_MODEL_CAVEAT } from '../report/comparison-table.js'
 import { demoReport } from '../report/demo-report.js'
 import type { DemoResults, LossPoint } from '../report/demo-results.js'
+import { demoText } from '../report/demo-text.js'
+import { reportJson } from '../report-json.js'
 import { formatCount, formatDuration } from '../terminal/format.js'
-import { formatTable } from '../terminal/table.js'
 import { followTraining } from '../training/follow-training.js'
 
 export interface DemoOptions {
@@ -30,6 +32,7 @@ export interface DemoOptions {
   readonly out: string
   readonly seed: number
   readonly backend?: string
+  readonly json?: boolean
 }
 
 /** Passages of the comparison, and their length in tokens. */
@@ -58,7 +61,7 @@ async function demonstrate(model: DecoderModel, options: DemoOptions, interrupti
   const { out, seed } = options
   const { backend } = model
   const modelFolder = join(out, 'model')
-  await mkdir(out, { recursive: true })
+  await prepareFolder(out)
   // A log is appended to; that of an earlier demo would make no sense here.
   await rm(join(out, 'log.jsonl'), { force: true })
   const tokenizer = await TextTokenizer.fromFolder(bundledTokenizerFolder())
@@ -89,7 +92,7 @@ async function demonstrate(model: DecoderModel, options: DemoOptions, interrupti
   const seconds = (performance.now() - trainingStarted) / 1000
   await saveModel(model, modelFolder, { tokenizerFrom: bundledTokenizerFolder() })
   if (interruption.requested) {
-    process.stdout.write(`interrupted after step ${events.length} of ${steps}; the model as it is lies in ${modelFolder}\n`)
+    say(`interrupted after step ${events.length} of ${steps}; the model as it is lies in ${modelFolder}`)
     return ExitCode.interrupted
   }
   try {
@@ -105,17 +108,20 @@ async function demonstrate(model: DecoderModel, options: DemoOptions, interrupti
       ...findings,
       costs: demoCosts(),
     }
-    await writeFile(join(out, 'results.json'), `${JSON.stringify(results, null, 2)}\n`)
-    await writeFile(join(out, 'report.html'), demoReport(results))
-    printResults(results)
+    await writeWholeFile(join(out, 'results.json'), reportJson(results))
+    await writeWholeFile(join(out, 'report.html'), demoReport(results))
+    if (options.json) {
+      process.stdout.write(reportJson(results))
+      return ExitCode.ok
+    }
     const took = formatDuration((performance.now() - started) / 1000)
     process.stdout.write(
-      `\nDone in ${took}. Open ${join(out, 'report.html')}; the model is in ${modelFolder}:\n  phsa generate --model ${modelFolder} --prompt "It is a truth"\n`,
+      `\n${demoText(results)}\n\nDone in ${took}. Open ${join(out, 'report.html')}; the model is in ${modelFolder}:\n  phsa generate --model ${modelFolder} --prompt "It is a truth"\n`,
     )
     return ExitCode.ok
   } catch (error) {
-    if (!interruption.requested || error !== interruption.signal.reason) throw error
-    process.stdout.write(`interrupted after training; the model lies in ${modelFolder}\n`)
+    if (!interruption.caused(error)) throw error
+    say(`interrupted after training; the model lies in ${modelFolder}`)
     return ExitCode.interrupted
   }
 }
@@ -186,21 +192,6 @@ function trainingSummary(
     }),
   )
   return { seconds, tokensPerSecond: (events.at(-1)?.tokens ?? 0) / seconds, points }
-}
-
-function printResults({ comparison, densePerplexity, evaluation, sample, phsa }: DemoResults): void {
-  const { header, rows } = comparisonTable(comparison, densePerplexity)
-  const lambda = typeof phsa.lambda === 'number' ? String(phsa.lambda) : 'of its own for each head'
-  const lines = [
-    `On ${evaluation.sequences} passages of ${evaluation.sequenceTokens} tokens that training has not seen (ppl: perplexity):`,
-    formatTable(header, rows),
-    comparisonVerdict(comparison, lambda),
-    SMALL_MODEL_CAVEAT,
-    `Prompt: ${sample.prompt}`,
-    `Sparse, topK ${sample.topK}: …${sample.sparse}`,
-    `Dense: …${sample.dense}`,
-  ]
-  process.stdout.write(`\n${lines.join('\n\n')}\n`)
 }
 
 function say(line: string): void {

@@ -1,7 +1,7 @@
-import { availableParallelism, cpus, totalmem } from 'node:os'
 import { isPhsaError } from '@phsa/core'
 import { type BackendEntry, backends } from '../backends.js'
 import { ExitCode } from '../exit-code.js'
+import { machine } from '../machine.js'
 import { reportJson } from '../report-json.js'
 
 interface BackendHealth {
@@ -13,22 +13,18 @@ interface BackendHealth {
 
 /** Tries every backend; exit code 3 only where none works. */
 export async function runDoctor({ json }: { json?: boolean }): Promise<ExitCode> {
-  const machine = {
-    node: process.versions.node,
-    platform: `${process.platform} ${process.arch}`,
-    cores: availableParallelism(),
-    cpu: cpus()[0]?.model.trim() ?? 'unknown',
-    memoryGiB: Number((totalmem() / 2 ** 30).toFixed(1)),
-  }
   const health: BackendHealth[] = []
   // One after the other: the engines of TensorFlow.js share one global.
   for (const entry of backends) health.push(await examine(entry))
   if (json) {
-    process.stdout.write(reportJson({ machine, backends: health }))
+    process.stdout.write(reportJson({ machine: machine(), backends: health }))
   } else {
-    const { node, platform, cores, cpu, memoryGiB } = machine
+    const { node, platform, cores, cpu, memoryGiB } = machine()
     process.stdout.write(`Node ${node}, ${platform}, ${cores} cores (${cpu}), ${memoryGiB} GiB\n\n`)
-    for (const { name, ok, detail } of health) process.stdout.write(`${name.padEnd(11)}${(ok ? 'works' : 'no').padEnd(7)}${detail}\n`)
+    const width = Math.max(...health.map(({ name }) => name.length)) + 2
+    for (const { name, ok, detail } of health) {
+      process.stdout.write(`${name.padEnd(width)}${(ok ? 'works' : 'no').padEnd(7)}${detail}\n`)
+    }
   }
   return health.some(({ ok }) => ok) ? ExitCode.ok : ExitCode.backendUnavailable
 }

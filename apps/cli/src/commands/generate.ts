@@ -1,51 +1,54 @@
 import { type PhsaConfig, selectionPolicy } from '@phsa/core'
-import { type AttentionChoice, generateText, loadModel, type SamplingSettings } from '@phsa/model'
+import { type DecoderModel, type GenerateTextOptions, generateText, type TextTokenizer } from '@phsa/model'
 import { withBackend } from '../backends.js'
 import { ExitCode } from '../exit-code.js'
+import { collectText } from '../generation/collect-text.js'
+import { type GenerationChoice, generationSettings } from '../generation/generation-settings.js'
+import { type PromptChoice, promptText, readPrompt } from '../generation/read-prompt.js'
 import { interruptible } from '../interruption.js'
-import { UsageError } from '../usage-error.js'
+import { loadTextModel } from '../load-text-model.js'
+import { reportJson } from '../report-json.js'
 
-export interface GenerateOptions {
+export interface GenerateOptions extends GenerationChoice, PromptChoice {
   readonly model: string
-  readonly prompt: string
   readonly topK?: number
   readonly dense?: boolean
   readonly policy: string
-  readonly maxNewTokens: number
-  readonly temperature?: number
-  readonly sampleTopK?: number
-  readonly topP?: number
-  readonly minP?: number
-  readonly seed?: number
-  readonly stop?: readonly string[]
   readonly backend?: string
+  readonly json?: boolean
 }
 
-/** Prints the prompt and its continuation as the tokens come. */
+/** Prints the prompt and its continuation as the tokens come, or one report at the end. */
 export async function runGenerate(options: GenerateOptions): Promise<ExitCode> {
   const policy = selectionPolicy(options.policy)
-  const settings: Partial<PhsaConfig> = options.topK === undefined ? {} : { topK: options.topK }
+  const phsa: Partial<PhsaConfig> = options.topK === undefined ? {} : { topK: options.topK }
+  const given = await readPrompt(options)
   return interruptible((interruption) =>
     withBackend(options.backend, async (backend) => {
-      const { model, tokenizer, punctuation } = await loadModel(options.model, { backend, phsa: settings })
+      const { model, tokenizer, punctuation, generation } = await loadTextModel(options.model, { backend, phsa })
       try {
-        if (!tokenizer)
-          throw new UsageError(`${options.model} has no tokenizer.json, which the prompt is read with; copy the model's tokenizer into it.`)
-        const attention: AttentionChoice | 'dense' = options.dense ? 'dense' : { policy, phsa: model.phsa }
-        process.stdout.write(options.prompt)
-        const pieces = generateText(model, tokenizer, options.prompt, {
-          maxNewTokens: options.maxNewTokens,
-          attention,
+        if (generation.unsupported) {
+          process.stderr.write(`generation_config.json sets ${generation.unsupported.join(', ')}, which is not followed\n`)
+        }
+        const prompt = promptText(given, tokenizer, options)
+        const room = model.config.maxPositions - tokenizer.encode(prompt).length
+        const settings = {
+          ...generationSettings(options, generation, room),
+          attention: options.dense ? ('dense' as const) : { policy, phsa: model.phsa },
           punctuation,
-          sampling: samplingOf(options),
-          stop: options.stop,
           signal: interruption.signal,
-        })
-        for await (const piece of pieces) process.stdout.write(piece)
-        process.stdout.write('\n')
+        }
+        if (options.json) return await writeReport(model, tokenizer, prompt, settings)
+        // With the first piece and not before it: what cannot be generated leaves nothing on stdout.
+        let before = options.chat ? '' : prompt
+        for await (const piece of generateText(model, tokenizer, prompt, settings)) {
+          process.stdout.write(before + piece)
+          before = ''
+        }
+        process.stdout.write(`${before}\n`)
         return ExitCode.ok
       } catch (error) {
-        if (!interruption.requested || error !== interruption.signal.reason) throw error
+        if (!interruption.caused(error)) throw error
         process.stdout.write('\n')
         return ExitCode.interrupted
       } finally {
@@ -55,8 +58,17 @@ export async function runGenerate(options: GenerateOptions): Promise<ExitCode> {
   )
 }
 
-/** Any sampling option asks for sampling; without one the choice is greedy. */
-function samplingOf({ temperature, sampleTopK: topK, topP, minP, seed }: GenerateOptions): SamplingSettings | undefined {
-  const settings: SamplingSettings = { temperature, topK, topP, minP, seed }
-  return Object.values(settings).some((value) => value !== undefined) ? settings : undefined
+/** An interrupted text is reported as far as it came. */
+async function writeReport(
+  model: DecoderModel,
+  tokenizer: TextTokenizer,
+  prompt: string,
+  settings: GenerateTextOptions,
+): Promise<ExitCode> {
+  const started = performance.now()
+  const { text, ids, ended } = await collectText(model, tokenizer, prompt, settings)
+  const seconds = (performance.now() - started) / 1000
+  const promptTokens = tokenizer.encode(prompt).length
+  process.stdout.write(reportJson({ prompt, text, ids, promptTokens, newTokens: ids.length, seconds, stopReason: ended }))
+  return ended === 'interrupted' ? ExitCode.interrupted : ExitCode.ok
 }

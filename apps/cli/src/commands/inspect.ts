@@ -1,9 +1,10 @@
-import { mkdir, writeFile } from 'node:fs/promises'
-import { basename, dirname, extname } from 'node:path'
+import { basename, extname } from 'node:path'
 import { meanPoolPolicy, PunctuationTable, phsaConfig, phsaPolicy } from '@phsa/core'
 import { loadModel, type TextTokenizer } from '@phsa/model'
 import { withBackend } from '../backends.js'
 import { ExitCode } from '../exit-code.js'
+import { prepareFile } from '../files/prepare-folder.js'
+import { writeWholeFile } from '../files/write-whole-file.js'
 import { describePassage } from '../inspect/describe-passage.js'
 import { passageText } from '../inspect/passage-text.js'
 import { selectInPassage } from '../inspect/select-in-passage.js'
@@ -12,6 +13,7 @@ import { readText } from '../read-text.js'
 import { blockGrid } from '../report/block-grid.js'
 import { inspectPage, NO_MODEL } from '../report/inspect-page.js'
 import type { PassageMap } from '../report/passage-map.js'
+import { reportJson } from '../report-json.js'
 import { UsageError } from '../usage-error.js'
 
 export interface InspectOptions {
@@ -24,6 +26,7 @@ export interface InspectOptions {
   readonly maxTokens: number
   readonly out?: string
   readonly backend?: string
+  readonly json?: boolean
 }
 
 /** Shows a text's blocks, and with a model what a query selects. */
@@ -33,20 +36,17 @@ export async function runInspect(file: string, options: InspectOptions): Promise
     throw new UsageError(`--out ${out} is neither .html nor .svg; give a file name that ends in one of them.`)
   }
   const text = await readText(file)
+  if (out !== undefined) await prepareFile(out)
   const passage = options.model === undefined ? await inspectText(text, options) : await inspectWithModel(text, options, options.model)
-  if (out === undefined) {
-    process.stdout.write(`${passageText(passage)}\n`)
-  } else {
-    const title = basename(file)
-    await mkdir(dirname(out), { recursive: true })
-    await writeFile(
-      out,
-      extname(out) === '.svg' ? `<?xml version="1.0" encoding="UTF-8"?>\n${blockGrid(passage)}\n` : inspectPage(title, passage),
-    )
-    process.stdout.write(`wrote ${out}\n`)
-  }
+  if (out !== undefined) await writeWholeFile(out, picture(basename(file), passage, extname(out)))
+  if (options.json) process.stdout.write(reportJson(passage))
+  else process.stdout.write(out === undefined ? `${passageText(passage)}\n` : `wrote ${out}\n`)
   if (options.model === undefined) process.stderr.write(`${NO_MODEL}\n`)
   return ExitCode.ok
+}
+
+function picture(title: string, passage: PassageMap, kind: string): string {
+  return kind === '.svg' ? `<?xml version="1.0" encoding="UTF-8"?>\n${blockGrid(passage)}\n` : inspectPage(title, passage)
 }
 
 async function inspectText(text: string, options: InspectOptions): Promise<PassageMap> {

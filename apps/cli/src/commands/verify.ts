@@ -1,9 +1,9 @@
 import { readdir, readFile, stat } from 'node:fs/promises'
 import { join } from 'node:path'
-import { InvalidFileError, isPhsaError, type ModelBackend, parseSafetensors } from '@phsa/core'
+import { type AttentionBackend, InvalidFileError, isPhsaError, parseSafetensors } from '@phsa/core'
 import { verifyAttentionFixture } from '@phsa/core/testing'
 import { verifyModelFixture } from '@phsa/model'
-import { withBackend } from '../backends.js'
+import { modelBackend, withAttentionBackend } from '../backends.js'
 import { ExitCode } from '../exit-code.js'
 import { reportJson } from '../report-json.js'
 import { formatTable } from '../terminal/table.js'
@@ -24,7 +24,7 @@ interface Finding {
 
 /** Compares a backend with a file that was computed elsewhere (spec 11): an attention file, a folder of such files, or a model folder. Exit code 1 when something is out of bounds. */
 export async function runVerify(path: string, { backend: name, json }: VerifyOptions): Promise<ExitCode> {
-  return withBackend(name, async (backend) => {
+  return withAttentionBackend(name, async (backend) => {
     const findings: readonly Finding[] = await verifyPath(path, backend)
     const failed = findings.filter(({ ok }) => !ok)
     if (json) {
@@ -39,11 +39,11 @@ export async function runVerify(path: string, { backend: name, json }: VerifyOpt
   })
 }
 
-async function verifyPath(path: string, backend: ModelBackend): Promise<readonly Finding[]> {
+async function verifyPath(path: string, backend: AttentionBackend): Promise<readonly Finding[]> {
   if (!(await stat(path)).isDirectory()) return verifyAttentionFile(path, backend)
   const names = await readdir(path)
   const attentionFiles = names.includes('config.json') ? [] : names.filter((name) => name.endsWith('.safetensors')).sort()
-  if (attentionFiles.length === 0) return verifyModelFixture(path, backend)
+  if (attentionFiles.length === 0) return verifyModelFixture(path, modelBackend(backend))
   const findings: Finding[] = []
   for (const file of attentionFiles) {
     const found = await verifyAttentionFile(join(path, file), backend)
@@ -52,7 +52,7 @@ async function verifyPath(path: string, backend: ModelBackend): Promise<readonly
   return findings
 }
 
-async function verifyAttentionFile(path: string, backend: ModelBackend): Promise<Finding[]> {
+async function verifyAttentionFile(path: string, backend: AttentionBackend): Promise<Finding[]> {
   try {
     const { checks } = await verifyAttentionFixture(parseSafetensors(await readFile(path), path), backend)
     return checks.map(({ measured, ...check }) => ({ ...check, error: measured }))

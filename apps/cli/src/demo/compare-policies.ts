@@ -1,9 +1,9 @@
 import type { PunctuationTable } from '@phsa/core'
 import { type DecoderModel, nextTokenBatch } from '@phsa/model'
 import { type EvaluationRow, evaluateSelections } from '@phsa/trainer'
+import { followSelections } from '../evaluation/follow-evaluation.js'
 import type { Interruption } from '../interruption.js'
 import type { ComparisonRow } from '../report/demo-results.js'
-import { startProgress } from '../terminal/progress.js'
 import { DEMO_BUDGETS, DEMO_POLICIES } from './demo-recipe.js'
 
 export interface Comparison {
@@ -20,21 +20,7 @@ export async function comparePolicies(
 ): Promise<Comparison> {
   const batches = passages.map((passage) => nextTokenBatch([passage], punctuation))
   const evaluation = evaluateSelections({ model, batches, policies: DEMO_POLICIES, topKs: DEMO_BUDGETS, signal: interruption.signal })
-  const variants = 1 + DEMO_POLICIES.length * DEMO_BUDGETS.length
-  const progress = startProgress({ label: 'comparing', total: passages.length * (1 + variants) })
-  try {
-    for (;;) {
-      const { value, done } = await evaluation.next()
-      if (done) return split(value)
-      progress.setTotal(value.total)
-      progress.update(
-        value.done,
-        value.row ? `${value.row.policy} topK ${value.row.topK}: perplexity ${value.row.perplexity.toFixed(2)}` : value.measure,
-      )
-    }
-  } finally {
-    progress.stop()
-  }
+  return split(await followSelections('comparing', evaluation))
 }
 
 function split(table: readonly EvaluationRow[]): Comparison {

@@ -17,3 +17,10 @@ export function formatCount(value: number): string {
 export function formatPercent(share: number): string {
   return `${(share * 100).toFixed(1)} %`
 }
+
+/** Seconds with three digits that count, in the unit that suits them: 0.0123 -> "12.3 ms". */
+export function formatSeconds(seconds: number): string {
+  if (seconds < 1e-3) return `${(seconds * 1e6).toPrecision(3)} us`
+  if (seconds < 1) return `${(seconds * 1e3).toPrecision(3)} ms`
+  return seconds < 100 ? `${seconds.toPrecision(3)} s` : formatDuration(seconds)
+}

@@ -5,8 +5,6 @@ import { isLive } from './is-live.js'
 export interface Progress {
   /** @param note what is worth knowing now: the loss, tokens a second */
   update(done: number, note?: string): void
-  /** Work turned out longer or shorter than planned. */
-  setTotal(total: number): void
   /** Leaves the last state on the screen. Stopping twice is allowed. */
   stop(): void
 }
@@ -42,14 +40,9 @@ function barProgress({ label, total, now = Date.now }: ProgressOptions, stream: 
     gracefulExit: false,
   })
   const left = new TimeLeft(started)
-  let planned = total
   bar.start(total, 0, { left: '--', note: '' })
   return {
-    update: (done, note = '') => bar.update(done, { left: left.after(done, planned, now()), note }),
-    setTotal(value) {
-      planned = value
-      bar.setTotal(value)
-    },
+    update: (done, note = '') => bar.update(done, { left: left.after(done, total, now()), note }),
     stop: () => bar.stop(),
   }
 }
@@ -57,23 +50,19 @@ function barProgress({ label, total, now = Date.now }: ProgressOptions, stream: 
 function lineProgress({ label, total, interval = 10, now = Date.now }: ProgressOptions, stream: NodeJS.WriteStream): Progress {
   const started = now()
   const timeLeft = new TimeLeft(started)
-  let planned = total
   let printed = Number.NEGATIVE_INFINITY
   let last: { done: number; note: string } | undefined
   const print = (done: number, note: string) => {
-    const left = done < planned ? `, ${timeLeft.after(done, planned, now())} left` : `, took ${formatDuration((now() - started) / 1000)}`
-    stream.write(`${label}: ${done}/${planned}${left}${note ? ` | ${note}` : ''}\n`)
+    const left = done < total ? `, ${timeLeft.after(done, total, now())} left` : `, took ${formatDuration((now() - started) / 1000)}`
+    stream.write(`${label}: ${done}/${total}${left}${note ? ` | ${note}` : ''}\n`)
     printed = now()
     last = undefined
   }
   return {
     update(done, note = '') {
       last = { done, note }
-      timeLeft.after(done, planned, now())
+      timeLeft.after(done, total, now())
       if (now() - printed >= interval * 1000) print(done, note)
-    },
-    setTotal(value) {
-      planned = value
     },
     stop() {
       if (last) print(last.done, last.note)
