@@ -36,7 +36,7 @@ export function learningRateAt(step: number, options: LearningRateOptions): numb
 /** The step from which the rate falls. */
 function lastPeakStep({ warmupSteps, decay, decayShare = 0.2, totalSteps }: LearningRateOptions): number {
   if (decay !== 'wsd') return warmupSteps
-  return Math.max(warmupSteps, totalSteps - 1 - Math.ceil(decayShare * totalSteps))
+  return Math.max(warmupSteps, totalSteps - 1 - Math.max(1, Math.round(decayShare * totalSteps)))
 }
 
 /** Share of the fall that is done. */
