@@ -69,7 +69,7 @@ export async function folderFiles(folder: string): Promise<ModelFiles> {
         await named(name, async () => {
           const opened = await handle.stat({ bigint: true })
           const now = await statOf(name)
-          if (now?.ino === opened.ino && now.dev === opened.dev) return
+          if (now?.ino === opened.ino) return
           throw new InvalidFileError(`${join(folder, name)}: it was replaced while the folder was read; load it again once it is written.`)
         })
       }

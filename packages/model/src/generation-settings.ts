@@ -80,7 +80,7 @@ export function parseGenerationSettings(json: unknown): GenerationSettings {
 }
 
 /**
- * The generation_config.json of these settings: `parseGenerationSettings` reads the same again, but for what is unsupported.
+ * The generation_config.json of these settings: `parseGenerationSettings` reads the same again, but for the seed and what is unsupported.
  * @param eosTokenIds of the model; the settings' own come first
  */
 export function generationSettingsJson(

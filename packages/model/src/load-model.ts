@@ -77,7 +77,7 @@ async function readConfig(
   const json = await readJsonFile(files, 'config.json')
   if (json === undefined) {
     throw new InvalidFileError(
-      `${files.label}: there is no config.json; give the folder of a Hugging Face model. It is written last: a save that was cut short has none.`,
+      `${files.label}: there is no config.json; give the folder of a Hugging Face model. It is written last: a save that was cut short leaves its files in a folder .partial there, and those of the model before in one .previous.`,
     )
   }
   const generationJson = await readJsonFile(files, 'generation_config.json')

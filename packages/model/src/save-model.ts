@@ -3,7 +3,7 @@ import { decoderConfigJson } from './decoder-config-json.js'
 import type { DecoderModel } from './decoder-model.js'
 import { writeDurably } from './durable-files.js'
 import { type GenerationSettings, generationSettingsJson } from './generation-settings.js'
-import { CONFIG_FILE, replaceFolder } from './replace-folder.js'
+import { CONFIG_FILE, replaceFolder, TOKENIZER_FILES } from './replace-folder.js'
 import { planShards, shardIndexJson } from './shard-plan.js'
 import { INDEX_FILE } from './weight-files.js'
 
@@ -19,24 +19,14 @@ export interface SaveModelOptions {
   readonly generation?: GenerationSettings
 }
 
-/** What belongs to a tokenizer in a Hugging Face folder. */
-const TOKENIZER_FILES = [
-  'tokenizer.json',
-  'tokenizer_config.json',
-  'special_tokens_map.json',
-  'added_tokens.json',
-  'chat_template.jinja',
-  'vocab.json',
-  'merges.txt',
-]
-
 const FILE_TYPES = { f32: 'F32', bf16: 'BF16', f16: 'F16' } as const
 
 /**
- * Writes a Hugging Face folder that transformers opens; one tensor at a time is on the host. It is written under a temporary name beside its
- * place, or within a folder that is there, flushed, and then moved, so that a reader never sees half a file, nor weights of one save under the configuration of another; see `replaceFolder` for
- * a folder that is there already. Any failure before the move leaves what was there.
- * @throws InvalidFileError when `tokenizerFrom` has no tokenizer.json, or the folder cannot be written; InvalidConfigError for `maxShardBytes`
+ * Writes a Hugging Face folder that transformers opens; one tensor at a time is on the host. It is written under a temporary name beside its place, or within
+ * a folder that is there, flushed, and then moved, so that a reader never sees half a file, nor weights of one save under the configuration of another; see
+ * `replaceFolder` for a folder that is there already. Any failure before the move leaves what was there.
+ * @throws InvalidFileError when `tokenizerFrom` has no tokenizer.json, or the files cannot be moved to their place; InvalidConfigError for `maxShardBytes`;
+ * what the file system says when the folder cannot be written
  */
 export async function saveModel(model: DecoderModel, folder: string, options: SaveModelOptions = {}): Promise<void> {
   const { mkdir, rm } = await import('node:fs/promises')
@@ -50,8 +40,9 @@ export async function saveModel(model: DecoderModel, folder: string, options: Sa
   }
   await mkdir(dirname(target), { recursive: true })
   // A folder that is there may be a disk of its own, or a link to one: what is moved into it must lie on the same.
-  const name = `${crypto.randomUUID()}.partial`
-  const temporary = existsSync(target) ? join(target, `.${name}`) : `${target}.${name}`
+  const id = crypto.randomUUID()
+  const temporary = existsSync(target) ? join(target, `.${id}.partial`) : `${target}.${id}.partial`
+  const previous = join(target, `.${id}.previous`)
   await mkdir(temporary)
   try {
     await writeFiles(model, temporary, options)
@@ -60,11 +51,11 @@ export async function saveModel(model: DecoderModel, folder: string, options: Sa
     throw error
   }
   try {
-    await replaceFolder(temporary, target)
+    await replaceFolder(temporary, target, previous)
   } catch (cause) {
-    // Some files may be in place: the rest is kept, because together they are the whole model.
+    // Some files may be in place, and some of the older model moved away: nothing is removed, so that either can be put together.
     throw new InvalidFileError(
-      `${target}: the files could not be moved into it (${(cause as Error).message}); those that are not there are in ${temporary}.`,
+      `${target}: the files could not be moved into it (${(cause as Error).message}); those that are not there are in ${temporary}, those of a model before it in ${previous}.`,
       { cause },
     )
   }

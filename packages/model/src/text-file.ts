@@ -16,10 +16,11 @@ export async function readTextFile(files: ModelFiles, name: string): Promise<str
       `${files.label}/${name}: it has ${size} bytes; at most ${MAX_TEXT_BYTES} of text are read. The file is damaged.`,
     )
   }
+  // Outside of what is caught: `fetch` fails with a TypeError too.
+  const bytes = await files.read(name, 0, size)
   try {
-    return new TextDecoder('utf-8', { fatal: true }).decode(await files.read(name, 0, size))
+    return new TextDecoder('utf-8', { fatal: true }).decode(bytes)
   } catch (cause) {
-    if (!(cause instanceof TypeError)) throw cause
     throw new InvalidFileError(`${files.label}/${name}: it is not UTF-8 text; the file is damaged.`, { cause })
   }
 }

@@ -12,7 +12,7 @@ import {
   serializeSafetensors,
 } from '@phsa/core'
 import { afterEach, beforeEach, expect, test } from 'vitest'
-import { type DecoderModel, loadModel, saveModel } from '../src/index.js'
+import { type DecoderModel, folderFiles, loadModel, saveModel } from '../src/index.js'
 import { testedBackends } from './backends.js'
 import { tinyConfig, tinyModel } from './tiny-model.js'
 
@@ -245,6 +245,12 @@ test.each(breakages)('%s: the error names the place, and nothing stays on the ba
   damage(folder)
   await expect(loadModel(folder, { backend })).rejects.toThrow(message)
   expect(backend.memory.usage().tensors).toBe(0)
+})
+
+test('files that fail to arrive are not called damaged: fetch too fails with a TypeError', async () => {
+  const files = { ...(await folderFiles(root)), size: async () => 2, read: () => Promise.reject(new TypeError('fetch failed')) }
+  await expect(loadModel(files, { backend })).rejects.toThrow(/^fetch failed$/)
+  await files.close()
 })
 
 test('a folder that is not there', async () => {

@@ -213,6 +213,43 @@ test('whatever instant of a save a reader sees, it gets the old model, the new o
   expect([...seen]).toEqual(['old', ': there is no config.json; g', 'new'])
 })
 
+test('neither model loses a file before the new one stands, and what a save that was cut short left is cleared by the next', async () => {
+  const older = await tinyModel(backend, { seed: 2 })
+  const model = await tinyModel(backend)
+  await saveModel(older, folder, { maxShardBytes: 5000 })
+  await saveModel(model, join(root, 'other'))
+  const cutShort = `.${crypto.randomUUID()}.partial`
+  mkdirSync(join(folder, cutShort))
+  const before = contents(folder)
+  const after = contents(join(root, 'other'))
+  let instants = 0
+  disk.changed = () => {
+    if (existsSync(join(folder, 'config.json'))) return
+    instants++
+    const folders = readdirSync(folder).filter((name) => name.startsWith('.'))
+    const files = [folder, ...folders.map((name) => join(folder, name))].flatMap((path) => Object.entries(contents(path)))
+    for (const model of [before, after]) expect(files).toEqual(expect.arrayContaining(Object.entries(model)))
+  }
+  await saveModel(model, folder)
+  expect(instants).toBeGreaterThan(5)
+  expect(readdirSync(folder)).toEqual(Object.keys(after))
+})
+
+test('a tokenizer over another one leaves nothing of it, its chat template for instance; without one the old one stays', async () => {
+  const model = await tinyModel(backend)
+  const tokenizerFrom = join(root, 'tokenizer')
+  mkdirSync(tokenizerFrom)
+  writeFileSync(join(tokenizerFrom, 'tokenizer.json'), '{}')
+  await saveModel(model, folder, { tokenizerFrom })
+  writeFileSync(join(folder, 'chat_template.jinja'), 'of the older tokenizer')
+  await saveModel(model, folder)
+  expect(readdirSync(folder).sort()).toEqual(['chat_template.jinja', 'config.json', 'model.safetensors', 'tokenizer.json'])
+  await saveModel(model, folder, { tokenizerFrom: folder })
+  expect(readdirSync(folder).sort()).toEqual(['chat_template.jinja', 'config.json', 'model.safetensors', 'tokenizer.json'])
+  await saveModel(model, folder, { tokenizerFrom })
+  expect(readdirSync(folder).sort()).toEqual(['config.json', 'model.safetensors', 'tokenizer.json'])
+})
+
 test('a reader that began before a save and goes on after it is told so', async () => {
   await saveModel(await tinyModel(backend, { seed: 2 }), folder)
   const model = await tinyModel(backend)
