@@ -17,7 +17,7 @@ export interface Engine {
   /**
    * Runs `body` with this engine current. TensorFlow.js has one current engine for the whole process; where the user has set another one,
    * it is current again afterwards. `body` is synchronous, so no other code sees the change.
-   * @throws BackendUnavailableError where the engine has been taken out of TensorFlow.js since it started
+   * @throws BackendUnavailableError where the engine has been taken out of TensorFlow.js since it started, and while the user is starting another
    */
   run<T>(body: () => T): T
   /** Settles with the reason when the engine's device is gone; never where it computes in this process. */

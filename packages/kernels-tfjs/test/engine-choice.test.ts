@@ -87,6 +87,32 @@ test('an engine that the user is starting is waited for', async () => {
   tf.removeBackend('slow')
 })
 
+test('a call while the user is starting another engine is refused, and does not disturb that', async () => {
+  const backend = await tfjs({ engine: 'cpu' })
+  const made: tf.KernelBackend[] = []
+  tf.registerBackend(
+    'slow',
+    () =>
+      new Promise((resolve) =>
+        setTimeout(() => {
+          made.push(new MathBackendCPU())
+          resolve(made[made.length - 1])
+        }, 20),
+      ),
+  )
+  const users = tf.setBackend('slow')
+  const ones = backend.memory.upload(Float32Array.of(1), [1])
+  expect(() => backend.ops.add(ones, ones)).toThrow(
+    'TensorFlow.js is starting its engine slow, and computes nothing meanwhile; await tf.ready()',
+  )
+  expect(await users).toBe(true)
+  expect(await backend.memory.download(backend.ops.add(ones, ones))).toEqual(Float32Array.of(2))
+  expect(tf.getBackend()).toBe('slow')
+  expect(made).toHaveLength(1)
+  backend.dispose()
+  tf.removeBackend('slow')
+})
+
 test('where none is set, an engine that fails is not left as the default', async () => {
   tf.removeBackend('cpu')
   tf.registerBackend('cpu', () => new MathBackendCPU())

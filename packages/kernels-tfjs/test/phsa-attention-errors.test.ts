@@ -60,6 +60,7 @@ describe('what is refused, and leaves nothing behind', () => {
     ['shape', 'lengths[0] is 2.5', attend({ lengths: [2.5, 1] })],
     ['shape', 'lengths has 3 values for a batch of 2', attend({ lengths: [1, 2, 3] })],
     ['shape', 'punctuation has 12 values; it must be [batch, length], here [2, 12]', attend({ punctuation: new Uint8Array(12) })],
+    ['shape', 'punctuation has shape [12, 2]; it must be [batch, length], here [2, 12]', () => attend({ punctuation: tf.ones([12, 2]) })()],
     ['disposed', 'lengths [2] is disposed', () => attend({ lengths: disposed(tf.ones([2])) })()],
     ['disposed', 'punctuation [2, 12] is disposed', () => attend({ punctuation: disposed(tf.ones([2, 12])) })()],
     ['invalid-config', 'localTokens is 6; it must be a multiple of blockSize, which is 4', attend({ localTokens: 6 })],

@@ -1,6 +1,6 @@
 import { type CaseResult, ConformanceSession, conformanceCases, failureText } from '@phsa/core/testing'
 import * as tf from '@tensorflow/tfjs-core'
-import { tfjs } from '../src/index.js'
+import { phsaAttention, tfjs } from '../src/index.js'
 import { splitSelection } from './split-selection.js'
 
 /** What `webgpu.test.ts` calls in the browser. Everything goes to and fro as JSON. */
@@ -13,6 +13,8 @@ export interface WebgpuPage {
   select(...options: Parameters<typeof splitSelection> extends [unknown, ...infer Rest] ? Rest : never): Promise<number[]>
   /** How many elements of a large result differ from what they must be. */
   wrongElements(count: number): Promise<number>
+  /** `phsaAttention` as an operation, and its gradient, on the user's engine: the greatest difference from the cpu engine. */
+  operationError(): Promise<number>
   /** Loses the device while a backend holds tensors; what a download, `lost` and a later call say, and the device of a new backend. */
   loseDevice(): Promise<string[]>
 }
@@ -51,6 +53,24 @@ const page: WebgpuPage = {
     const doubled = await memory.download(ops.add(tensor, tensor))
     backend.dispose()
     return values.filter((value, index) => doubled[index] !== Math.fround(2 * value)).length
+  },
+
+  async operationError() {
+    const results: Float32Array[] = []
+    for (const engine of ['cpu', 'webgpu'] as const) {
+      const backend = await tfjs({ engine })
+      backend.dispose()
+      await tf.setBackend(engine)
+      const values = Float32Array.from({ length: 2 * 12 * 2 * 4 }, (_, index) => Math.sin(index * index))
+      const x = tf.tensor4d(values, [2, 12, 2, 4])
+      const options = { blockSize: 4, initTokens: 4, localTokens: 4, lengths: tf.tensor1d([12, 5], 'int32') }
+      const attend = tf.valueAndGrad((x) => phsaAttention(x as tf.Tensor4D, x as tf.Tensor4D, x as tf.Tensor4D, options))
+      const { value, grad } = attend(x, x)
+      results.push(Float32Array.of(...(await value.data<'float32'>()), ...(await grad.data<'float32'>())))
+      tf.dispose([x, value, grad, options.lengths])
+    }
+    const [expected, actual] = results
+    return Math.max(...expected.map((value, index) => Math.abs(value - actual[index])))
   },
 
   async loseDevice() {

@@ -1,10 +1,20 @@
 import type { AttentionSpec } from '@phsa/core'
 import * as tf from '@tensorflow/tfjs-core'
 import { viewOf } from '../memory/elements.js'
-import { type AttendArrays, type AttendChunk, chunkScores, forEachAttendChunk, logTotals, type Selection } from './attend-chunks.js'
-import { addColumns, gatherColumns, gatherRows } from './gather.js'
+import { timesTransposed, transposedTimes } from '../ops/matmul.js'
+import {
+  type AttendArrays,
+  type AttendChunk,
+  chunkQueries,
+  chunkRows,
+  chunkScores,
+  forEachAttendChunk,
+  type Selection,
+} from './attend-chunks.js'
+import { addRows } from './gather.js'
 import type { KeySequence } from './key-sequence.js'
-import { addGroup, gatherGroup, transposed } from './query-group.js'
+import { logTotals } from './log-totals.js'
+import { addGroup, gatherGroup, gatherScalars } from './query-group.js'
 
 /** What the backward pass reads; functions for the same reason as in `KeyArrays`. */
 export interface AttendBackwardArrays extends AttendArrays {
@@ -24,8 +34,7 @@ export interface AttendGradientArrays {
 
 /**
  * Adds the gradients of q [Tq, Hq, D], k and v [Tk, Hkv, D] to the given arrays (spec 5). Probabilities are computed again by the same
- * softmax as in the forward pass; lse is needed only where a query's keys are in several chunks. dk and dv of a chunk come transposed, [D, U], because that makes the small operand
- * the one that is transposed; they are added up on the host.
+ * softmax as in the forward pass; lse is needed only where a query's keys are in several chunks.
  */
 export function attendBackwardChunks(
   arrays: AttendBackwardArrays,
@@ -51,33 +60,26 @@ function backwardChunk(
   const { heads, queryRows, keys, kvHead } = chunk
   const { kvHeads, headDim } = spec
   const size = heads.group * queryRows.length
-  const width = keys.rows.length
-  const scale = 1 / Math.sqrt(headDim)
   const rowsOf = (values: Float32Array) => ({ values, heads: kvHeads, head: kvHead, headDim })
 
-  const queries = gatherGroup(arrays.q(), heads, queryRows, scale)
-  const dOuts = gatherGroup(arrays.dOut(), heads, queryRows)
-  const delta = gatherGroup(deltas, { ...heads, headDim: 1 }, queryRows)
-
-  const scores = chunkScores(tf.tensor2d(queries, [size, headDim]), chunk, arrays.k(), spec)
+  const queries = chunkQueries(arrays.q(), chunk)
+  const keyRows = chunkRows(arrays.k(), chunk, spec)
+  const scores = chunkScores(queries, keyRows, chunk)
   const softmax = tf.softmax(scores)
-  const probabilities = chunk.whole ? softmax : tf.mul(softmax, shares(arrays, chunk, logTotals(scores, softmax)))
-  const values = tf.tensor2d(gatherColumns(rowsOf(arrays.v()), keys.rows), [headDim, width])
-  const dProbabilities = tf.matMul(tf.tensor2d(dOuts, [size, headDim]), values)
-  const dScores = tf.mul(probabilities, tf.sub(dProbabilities, tf.tensor2d(delta, [size, 1]))) as tf.Tensor2D
+  const probabilities = chunk.whole ? softmax : tf.mul<tf.Tensor2D>(softmax, shares(arrays, chunk, logTotals(scores, softmax)))
+  const dOuts = tf.tensor2d(gatherGroup(arrays.dOut(), heads, queryRows), [size, headDim])
+  const dProbabilities = timesTransposed(dOuts, chunkRows(arrays.v(), chunk, spec))
+  const delta = tf.tensor2d(gatherScalars(deltas, heads, queryRows), [size, 1])
+  const dScores = tf.mul<tf.Tensor2D>(probabilities, tf.sub(dProbabilities, delta))
 
-  const keyRows = tf.tensor2d(gatherRows(rowsOf(arrays.k()), keys.rows), [width, headDim])
-  const dQueries = tf.matMul(dScores, keyRows)
-  const dKeys = tf.matMul(tf.tensor2d(transposed(queries, size, headDim), [headDim, size]), dScores)
-  const dValues = tf.matMul(tf.tensor2d(transposed(dOuts, size, headDim), [headDim, size]), probabilities)
-  addGroup(dq, heads, queryRows, viewOf(dQueries), scale)
-  addColumns(rowsOf(dk), keys.rows, viewOf(dKeys))
-  addColumns(rowsOf(dv), keys.rows, viewOf(dValues))
+  addGroup(dq, heads, queryRows, viewOf(tf.matMul(dScores, keyRows)), 1 / Math.sqrt(headDim))
+  addRows(rowsOf(dk), keys.rows, viewOf(transposedTimes(dScores, queries)))
+  addRows(rowsOf(dv), keys.rows, viewOf(transposedTimes(probabilities, dOuts)))
 }
 
-/** What a chunk's keys hold of each row's probability, [G * C, 1]; `totals` is their log sum exp. */
+/** What a chunk's keys hold of each row's probability, [C * G, 1]; `totals` is their log sum exp. */
 function shares({ lse }: AttendBackwardArrays, { heads, queryRows }: AttendChunk, totals: Float64Array): tf.Tensor2D {
-  const whole = gatherGroup(lse(), { ...heads, headDim: 1 }, queryRows)
+  const whole = gatherScalars(lse(), heads, queryRows)
   return tf.tensor2d(
     whole.map((total, row) => Math.exp(totals[row] - total)),
     [totals.length, 1],

@@ -1,9 +1,11 @@
 import { type AttentionSpec, isDense } from '@phsa/core'
 import * as tf from '@tensorflow/tfjs-core'
 import { viewOf } from '../memory/elements.js'
+import { timesTransposed } from '../ops/matmul.js'
 import { planChunk } from './chunk-plan.js'
-import { gatherColumns, gatherRows } from './gather.js'
+import { gatherRows } from './gather.js'
 import type { KeyArrays, KeySequence } from './key-sequence.js'
+import { logTotals } from './log-totals.js'
 import { consecutive, gatherGroup, type HeadGroup, headGroup } from './query-group.js'
 import { selectedChunks } from './selected-chunks.js'
 import { type SelectedBlocks, type VisibleKeys, visibleKeys } from './visible-keys.js'
@@ -75,33 +77,29 @@ export function forEachAttendChunk(
   }
 }
 
-/** Scaled and masked scores of a chunk, [G * C, U]; `query` is [G * C, D], scaled already. */
-export function chunkScores(
-  query: tf.Tensor2D,
-  { heads, queryRows, keys, kvHead }: AttendChunk,
-  k: Float32Array,
-  spec: AttentionSpec,
-): tf.Tensor2D {
-  const { kvHeads, headDim } = spec
-  const width = keys.rows.length
-  // Transposed here, on the way: the engines' fast matrix product takes its second operand as it lies only.
-  const columns = gatherColumns({ values: k, heads: kvHeads, head: kvHead, headDim }, keys.rows)
-  const scores = tf.matMul<tf.Tensor2D>(query, tf.tensor2d(columns, [headDim, width]))
-  return masked(scores, keys.mask, heads.group, queryRows.length, width)
+/** Scaled queries of a chunk, [C * G, D]. */
+export function chunkQueries(q: Float32Array, { heads, queryRows }: AttendChunk): tf.Tensor2D {
+  const { group, headDim } = heads
+  return tf.tensor2d(gatherGroup(q, heads, queryRows, 1 / Math.sqrt(headDim)), [group * queryRows.length, headDim])
 }
 
-/** scores [G * C, U] + mask [C, U]. */
-export function masked(scores: tf.Tensor2D, mask: Float32Array | undefined, group: number, queries: number, width: number): tf.Tensor2D {
+/** Keys or values of a chunk, [U, D]. */
+export function chunkRows(values: Float32Array, { kvHead, keys }: AttendChunk, { kvHeads, headDim }: AttentionSpec): tf.Tensor2D {
+  return tf.tensor2d(gatherRows({ values, heads: kvHeads, head: kvHead, headDim }, keys.rows), [keys.rows.length, headDim])
+}
+
+/** Masked scores of a chunk, [C * G, U], of its scaled queries and its keys. */
+export function chunkScores(queries: tf.Tensor2D, keyRows: tf.Tensor2D, { heads, keys }: AttendChunk): tf.Tensor2D {
+  return masked(timesTransposed(queries, keyRows), keys.mask, heads.group)
+}
+
+/** scores [C * G, U] + mask [C, U]. */
+export function masked(scores: tf.Tensor2D, mask: Float32Array | undefined, group: number): tf.Tensor2D {
   if (!mask) return scores
-  const shared = tf.tensor3d(mask, [1, queries, width])
-  return tf.reshape(tf.add(tf.reshape(scores, [group, queries, width]), shared), [group * queries, width])
-}
-
-/** log sum exp of each row of scores, whose softmax is given: max s - log(max p), because the engines' exp is far slower than their softmax. */
-export function logTotals(scores: tf.Tensor2D, probabilities: tf.Tensor): Float64Array {
-  const highest = tf.max(scores, 1)
-  const largest = viewOf(tf.max(probabilities, 1))
-  return Float64Array.from(viewOf(highest), (value, row) => value - Math.log(largest[row]))
+  const [rows, width] = scores.shape
+  const queries = rows / group
+  const shared = tf.tensor3d(mask, [queries, 1, width])
+  return tf.reshape(tf.add(tf.reshape(scores, [queries, group, width]), shared), [rows, width])
 }
 
 /** Attention of all chunks: out [Tq, Hq, D], lse [Tq, Hq]; rows of no sequence keep 0 and -Infinity (spec 5). */
@@ -111,21 +109,16 @@ export function attendChunks(
   spec: AttentionSpec,
   selection: Selection,
 ): { out: Float32Array; lse: Float32Array } {
-  const { heads: allHeads, kvHeads, headDim } = spec
-  const out = new Float32Array(selection.queryTokens * allHeads * headDim)
-  const lse = new Float64Array(selection.queryTokens * allHeads).fill(Number.NEGATIVE_INFINITY)
-  const scale = 1 / Math.sqrt(headDim)
+  const { heads, headDim } = spec
+  const out = new Float32Array(selection.queryTokens * heads * headDim)
+  const lse = new Float64Array(selection.queryTokens * heads).fill(Number.NEGATIVE_INFINITY)
   forEachAttendChunk(sequences, spec, selection, (chunk) => {
     tf.tidy(() => {
-      const { heads, queryRows, keys, kvHead } = chunk
-      const size = heads.group * queryRows.length
-      const query = tf.tensor2d(gatherGroup(arrays.q(), heads, queryRows, scale), [size, headDim])
-      const scores = chunkScores(query, chunk, arrays.k(), spec)
+      const scores = chunkScores(chunkQueries(arrays.q(), chunk), chunkRows(arrays.k(), chunk, spec), chunk)
       const probabilities = tf.softmax(scores)
-      const values = gatherRows({ values: arrays.v(), heads: kvHeads, head: kvHead, headDim }, keys.rows)
-      const result = tf.matMul(probabilities, tf.tensor2d(values, [keys.rows.length, headDim]))
+      const result = tf.matMul(probabilities, chunkRows(arrays.v(), chunk, spec))
       const totals = logTotals(scores, probabilities)
-      mergeGroup({ out, lse }, heads, queryRows, { out: viewOf(result), lse: totals })
+      mergeGroup({ out, lse }, chunk.heads, chunk.queryRows, { out: viewOf(result), lse: totals })
     })
   })
   return { out, lse: Float32Array.from(lse) }
@@ -136,19 +129,18 @@ interface Attended {
   readonly lse: Float64Array
 }
 
-/** Joins attention over other keys, [G * rows, D], to that of the listed rows so far; each counts by its sum of exponentials. */
+/** Joins attention over other keys, [rows * G, D], to that of the listed rows so far; each counts by its sum of exponentials. */
 function mergeGroup(all: Attended, { heads, firstHead, group, headDim }: HeadGroup, rows: Int32Array, part: Attended): void {
-  for (let head = 0; head < group; head++) {
-    for (let index = 0; index < rows.length; index++) {
-      const source = head * rows.length + index
-      const target = rows[index] * heads + firstHead + head
-      const highest = Math.max(all.lse[target], part.lse[source])
-      const kept = Math.exp(all.lse[target] - highest)
-      const added = Math.exp(part.lse[source] - highest)
-      const total = kept + added
-      all.lse[target] = highest + Math.log(total)
-      scaleAndAdd(all.out, target * headDim, kept / total, part.out, source * headDim, added / total, headDim)
-    }
+  for (let source = 0; source < part.lse.length; source++) {
+    const target = rows[Math.floor(source / group)] * heads + firstHead + (source % group)
+    const highest = Math.max(all.lse[target], part.lse[source])
+    const kept = Math.exp(all.lse[target] - highest)
+    const added = Math.exp(part.lse[source] - highest)
+    const total = kept + added
+    all.lse[target] = highest + Math.log(total)
+    const from = source * headDim
+    if (kept === 0) all.out.set(part.out.subarray(from, from + headDim), target * headDim)
+    else scaleAndAdd(all.out, target * headDim, kept / total, part.out, from, added / total, headDim)
   }
 }
 

@@ -1,8 +1,9 @@
 import type { AttentionSpec, Layout } from '@phsa/core'
 import * as tf from '@tensorflow/tfjs-core'
 import { viewOf } from '../memory/elements.js'
+import { timesTransposed } from '../ops/matmul.js'
 import { masked } from './attend-chunks.js'
-import { gatherColumns } from './gather.js'
+import { gatherRows } from './gather.js'
 import { listedQueries, type PackedSequence } from './packed-sequences.js'
 import { queryChunks } from './query-chunks.js'
 import { consecutive, gatherGroup, headGroup } from './query-group.js'
@@ -38,14 +39,14 @@ export function blockMass(
       for (const [at, { position }] of chunk.entries()) mask.fill(0, at * width, at * width + position + 1)
       for (let kvHead = 0; kvHead < kvHeads; kvHead++) {
         tf.tidy(() => {
-          const query = gatherGroup(arrays.q(), headGroup(spec, kvHead), queryRows, 1 / Math.sqrt(headDim))
-          const keys = gatherColumns({ values: arrays.k(), heads: kvHeads, head: kvHead, headDim }, keyRows)
-          const scores = tf.matMul<tf.Tensor2D>(tf.tensor2d(query, [group * chunk.length, headDim]), tf.tensor2d(keys, [headDim, width]))
-          const probabilities = viewOf(tf.softmax(masked(scores, mask, group, chunk.length, width)))
+          const queries = gatherGroup(arrays.q(), headGroup(spec, kvHead), queryRows, 1 / Math.sqrt(headDim))
+          const keys = gatherRows({ values: arrays.k(), heads: kvHeads, head: kvHead, headDim }, keyRows)
+          const scores = timesTransposed(tf.tensor2d(queries, [group * chunk.length, headDim]), tf.tensor2d(keys, [width, headDim]))
+          const probabilities = viewOf(tf.softmax(masked(scores, mask, group)))
           for (const [at, { index, position }] of chunk.entries()) {
             const target = (kvHead * rows.length + index) * layout.maxBlocks
             for (let head = 0; head < group; head++) {
-              const base = (head * chunk.length + at) * width
+              const base = (at * group + head) * width
               addBlockSums(probabilities.subarray(base, base + position + 1), blockSize, mass, target)
             }
           }

@@ -1,4 +1,5 @@
 import { type AttentionSpec, isDense } from '@phsa/core'
+import * as tf from '@tensorflow/tfjs-core'
 import { firstPosition, type KeySequence } from './key-sequence.js'
 import { MOST_SCORES } from './query-chunks.js'
 import { forEachVisibleRun, type SelectedBlocks } from './visible-keys.js'
@@ -11,17 +12,19 @@ export interface ChunkPlan {
   readonly apart: boolean
 }
 
-const SMALLEST_CHUNK = 16
-const LARGEST_CHUNK = 256
+// No powers of two: the wasm engine transposes matrices of so many rows three times as slowly.
+const SMALLEST_CHUNK = 15
+const LARGEST_CHUNK = 240
 
-/** Nanoseconds on one core with the wasm engine, per element of a gathered key and value: to gather them, and to pack them for a matrix product. */
+/** Nanoseconds on one core, per element of a gathered key and value: to gather them, and to pack them for a matrix product. */
 const KEY_COST = 10.6
 /** The same per row of queries: for its share of both products. */
 const ROW_COST = 0.13
 /** The same per row of queries and block worked apart: to gather the row, and to merge its result. */
 const MERGE_COST = 4
-/** Nanoseconds for the engine's calls of one chunk, whatever its size. */
+/** Nanoseconds for the engine's calls of one chunk, whatever its size; libtensorflow starts threads for each. */
 const CALL_COST = 1e5
+const LIBTENSORFLOW_CALL_COST = 1e6
 
 /**
  * The best plan for the chunk of queries that starts at `first`: to gather all that its queries see, which is shared well where neighbours
@@ -39,7 +42,7 @@ export function planChunk(sequence: KeySequence, first: number, spec: AttentionS
 function selectedCost(sequence: KeySequence, { blockSize, headDim }: AttentionSpec, topK: number, group: number): number {
   // Of one block, were all blocks selected equally often.
   const queries = Math.max(1, (sequence.queries * topK * blockSize) / sequence.keys)
-  return topK * (blockSize * (KEY_COST / queries + ROW_COST * group) + MERGE_COST * group + CALL_COST / headDim / queries)
+  return topK * (blockSize * (KEY_COST / queries + ROW_COST * group) + MERGE_COST * group + callCost() / headDim / queries)
 }
 
 /**
@@ -78,7 +81,7 @@ function bestChunk(
     if (queries > most && lowest < Number.POSITIVE_INFINITY) break
     // Fewer queries than these see no more columns, so their scores are within the bound.
     const worked = Math.min(queries, most)
-    const cost = columns * (KEY_COST / worked + ROW_COST * group) + CALL_COST / headDim / worked
+    const cost = columns * (KEY_COST / worked + ROW_COST * group) + callCost() / headDim / worked
     if (cost <= lowest) {
       lowest = cost
       best = first + worked
@@ -87,4 +90,8 @@ function bestChunk(
     next = Math.min(first + 2 * queries, limit)
   }
   return { end: best, cost: lowest }
+}
+
+function callCost(): number {
+  return tf.getBackend() === 'tensorflow' ? LIBTENSORFLOW_CALL_COST : CALL_COST
 }

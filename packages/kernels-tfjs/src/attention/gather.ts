@@ -14,8 +14,7 @@ export function gatherRows({ values, heads, head, headDim }: HeadRows, rows: Int
   const gathered = new Float32Array(rows.length * headDim)
   for (let index = 0; index < rows.length; index++) {
     const source = (rows[index] * heads + head) * headDim
-    const target = index * headDim
-    for (let d = 0; d < headDim; d++) gathered[target + d] = values[source + d]
+    gathered.set(values.subarray(source, source + headDim), index * headDim)
   }
   return gathered
 }
@@ -32,13 +31,11 @@ export function gatherColumns({ values, heads, head, headDim }: HeadRows, rows: 
   return gathered
 }
 
-/** Adds columns [D, rows] to the listed rows of a head. */
-export function addColumns({ values, heads, head, headDim }: HeadRows, rows: Int32Array, columns: Float32Array): void {
-  const width = rows.length
-  for (let first = 0; first < width; first += TILE) {
-    const end = Math.min(first + TILE, width)
-    for (let d = 0; d < headDim; d++) {
-      for (let index = first; index < end; index++) values[(rows[index] * heads + head) * headDim + d] += columns[d * width + index]
-    }
+/** Adds [rows, D] to the listed rows of a head. */
+export function addRows({ values, heads, head, headDim }: HeadRows, rows: Int32Array, change: Float32Array): void {
+  for (let index = 0; index < rows.length; index++) {
+    const target = (rows[index] * heads + head) * headDim
+    const source = index * headDim
+    for (let d = 0; d < headDim; d++) values[target + d] += change[source + d]
   }
 }

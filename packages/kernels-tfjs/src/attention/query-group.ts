@@ -15,39 +15,40 @@ export function headGroup({ heads, kvHeads, headDim }: { heads: number; kvHeads:
   return { heads, firstHead: kvHead * group, group, headDim }
 }
 
-/** The listed rows of a head group, head by head, times a factor: [G * rows, D]. A mask over the rows then serves every head. */
-export function gatherGroup(
-  values: Float32Array,
-  { heads, firstHead, group, headDim }: HeadGroup,
-  rows: Int32Array,
-  factor = 1,
-): Float32Array {
-  const gathered = new Float32Array(group * rows.length * headDim)
-  let target = 0
-  for (let head = firstHead; head < firstHead + group; head++) {
-    for (let index = 0; index < rows.length; index++) {
-      const source = (rows[index] * heads + head) * headDim
-      for (let d = 0; d < headDim; d++) gathered[target++] = values[source + d] * factor
-    }
+/** The listed rows of a head group, times a factor: [rows * G, D], the heads of a row one after the other, as they lie. */
+export function gatherGroup(values: Float32Array, heads: HeadGroup, rows: Int32Array, factor = 1): Float32Array {
+  const length = heads.group * heads.headDim
+  const gathered = new Float32Array(rows.length * length)
+  for (let index = 0; index < rows.length; index++) {
+    const source = firstElement(heads, rows[index])
+    gathered.set(values.subarray(source, source + length), index * length)
+  }
+  if (factor !== 1) for (let at = 0; at < gathered.length; at++) gathered[at] *= factor
+  return gathered
+}
+
+/** The listed rows of a head group of [T, Hq]: [rows * G]. */
+export function gatherScalars(values: Float32Array, { heads, firstHead, group }: HeadGroup, rows: Int32Array): Float32Array {
+  const gathered = new Float32Array(rows.length * group)
+  for (let index = 0; index < rows.length; index++) {
+    for (let head = 0; head < group; head++) gathered[index * group + head] = values[rows[index] * heads + firstHead + head]
   }
   return gathered
 }
 
-/** Adds [G * rows, D], times a factor, to the listed rows of a head group. */
-export function addGroup(
-  values: Float32Array,
-  { heads, firstHead, group, headDim }: HeadGroup,
-  rows: Int32Array,
-  change: Float32Array,
-  factor = 1,
-): void {
-  let source = 0
-  for (let head = firstHead; head < firstHead + group; head++) {
-    for (let index = 0; index < rows.length; index++) {
-      const target = (rows[index] * heads + head) * headDim
-      for (let d = 0; d < headDim; d++) values[target + d] += change[source++] * factor
-    }
+/** Adds [rows * G, D], times a factor, to the listed rows of a head group. */
+export function addGroup(values: Float32Array, heads: HeadGroup, rows: Int32Array, change: Float32Array, factor = 1): void {
+  const length = heads.group * heads.headDim
+  for (let index = 0; index < rows.length; index++) {
+    const target = firstElement(heads, rows[index])
+    const source = index * length
+    for (let at = 0; at < length; at++) values[target + at] += change[source + at] * factor
   }
+}
+
+/** Where a row of a head group begins. */
+function firstElement({ heads, firstHead, headDim }: HeadGroup, row: number): number {
+  return (row * heads + firstHead) * headDim
 }
 
 /** [rows, columns] -> [columns, rows]. */

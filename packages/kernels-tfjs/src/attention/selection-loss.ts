@@ -1,10 +1,11 @@
 import { type AttentionSpec, type BlockRange, candidateBlocks, type Layout } from '@phsa/core'
 import * as tf from '@tensorflow/tfjs-core'
 import { viewOf } from '../memory/elements.js'
-import { addColumns, gatherColumns, gatherRows, type HeadRows } from './gather.js'
+import { timesTransposed, transposedTimes } from '../ops/matmul.js'
+import { addRows, gatherRows, type HeadRows } from './gather.js'
 import { type ListedQuery, listedQueries, type PackedSequence } from './packed-sequences.js'
 import { queryChunks } from './query-chunks.js'
-import { addGroup, consecutive, gatherGroup, headGroup, transposed } from './query-group.js'
+import { addGroup, consecutive, gatherGroup, headGroup } from './query-group.js'
 import { sampleGradient } from './selection-sample.js'
 
 /** What the block distillation loss reads; functions for the same reason as in `KeyArrays`. */
@@ -114,24 +115,21 @@ function chunkLoss(
   const size = heads.group * chunk.length
   const scale = 1 / Math.sqrt(headDim)
 
-  const queries = gatherGroup(arrays.q(), heads, queryRows, scale)
-  const columns = tf.tensor2d(gatherColumns(rowsOf(arrays.reps()), repRows), [headDim, width])
-  const scores = viewOf(tf.matMul(tf.tensor2d(queries, [size, headDim]), columns))
+  const queries = tf.tensor2d(gatherGroup(arrays.q(), heads, queryRows, scale), [size, headDim])
+  const reps = tf.tensor2d(gatherRows(rowsOf(arrays.reps()), repRows), [width, headDim])
+  const scores = viewOf(timesTransposed(queries, reps))
   const dScores = new Float32Array(gradients ? size * width : 0)
   let loss = 0
   for (const [at, { index, position }] of chunk.entries()) {
     const base = (kvHead * arrays.rows.length + index) * layout.maxBlocks + first
     const teacher = arrays.mass.subarray(base, base + countOf(candidates(spec, position)))
-    const headOffsets = Array.from({ length: heads.group }, (_, head) => (head * chunk.length + at) * width)
+    const headOffsets = Array.from({ length: heads.group }, (_, head) => (at * heads.group + head) * width)
     loss += sampleGradient({ scores, headOffsets, teacher, representatives }, factor, gradients && dScores)
   }
   if (!gradients) return loss
 
   const changes = tf.tensor2d(dScores, [size, width])
-  const reps = tf.tensor2d(gatherRows(rowsOf(arrays.reps()), repRows), [width, headDim])
-  const dQueries = tf.matMul(changes, reps)
-  const dReps = tf.matMul(tf.tensor2d(transposed(queries, size, headDim), [headDim, size]), changes)
-  addGroup(gradients.dq, heads, queryRows, viewOf(dQueries), scale)
-  addColumns(rowsOf(gradients.dReps), repRows, viewOf(dReps))
+  addGroup(gradients.dq, heads, queryRows, viewOf(tf.matMul(changes, reps)), scale)
+  addRows(rowsOf(gradients.dReps), repRows, viewOf(transposedTimes(changes, queries)))
   return loss
 }

@@ -54,10 +54,23 @@ function switchTo(name: string): void {
   tf.setBackend(name).catch(() => undefined)
 }
 
-/** Runs `body` with a started engine current, and the one that was current before afterwards; where there was none, this one stays. */
+/** Where the user's engine is still starting, TensorFlow.js computes nothing, and to switch to and fro would start that engine again. */
+function refuseWhileStarting(chosen: string | undefined): void {
+  const { pendingBackendInit } = tf.engine() as unknown as { pendingBackendInit?: Promise<boolean> | null }
+  if (!pendingBackendInit) return
+  throw new BackendUnavailableError(
+    `TensorFlow.js is starting its engine ${chosen}, and computes nothing meanwhile; await tf.ready() before this call.`,
+  )
+}
+
+/**
+ * Runs `body` with a started engine current, and the one that was current before afterwards; where there was none, this one stays.
+ * @throws BackendUnavailableError where the engine is no longer in TensorFlow.js, and while the user is starting another one
+ */
 export function runWithEngine<T>(name: string, body: () => T): T {
   const chosen = currentEngine()
   if (chosen === name && isStarted(name)) return body()
+  refuseWhileStarting(chosen)
   makeCurrent(name)
   try {
     return body()

@@ -41,10 +41,13 @@ export class FloatElements {
     return array
   }
 
-  /** The elements as an engine's tensor of some shape with their count; to be reshaped, not to be disposed. */
-  engine(): tf.Tensor {
-    if (this.#place.kind === 'engine') return this.#place.tensor
-    const tensor = tf.tensor1d(this.#place.kind === 'host' ? this.#place.array : new Float32Array(this.length), 'float32')
+  /** The elements as an engine's tensor of this shape, not to be disposed. Not reshaped where they have it: with libtensorflow that is an operation. */
+  engine(shape: number[]): tf.Tensor {
+    if (this.#place.kind === 'engine') {
+      const { tensor } = this.#place
+      return tf.util.arraysEqual(tensor.shape, shape) ? tensor : tf.reshape(tensor, shape)
+    }
+    const tensor = tf.tensor(this.#place.kind === 'host' ? this.#place.array : new Float32Array(this.length), shape, 'float32')
     this.setEngine(tensor)
     return tensor
   }
@@ -73,9 +76,4 @@ export function viewOf(tensor: tf.Tensor): Float32Array {
   const backend = tf.backend() as object
   if ('typedArrayFromHeap' in backend) return (backend as HeapBackend).typedArrayFromHeap(tensor)
   return tensor.dataSync<'float32'>()
-}
-
-/** Whether `viewOf` copies nothing, whatever the size. */
-export function isView(): boolean {
-  return tf.getBackend() === 'wasm' || tf.getBackend() === 'cpu'
 }

@@ -140,16 +140,17 @@ export class TfjsMemory implements Memory {
     return this.#read('tensor', tensor).storage.integers as Int32Array
   }
 
-  /** An f32 tensor as the engine's matrix of so many columns. */
-  matrix(tensor: Tensor, columns = tensor.shape[tensor.shape.length - 1]): tf.Tensor2D {
+  /** An f32 tensor as the engine's matrix of its last extent's columns. */
+  matrix(tensor: Tensor): tf.Tensor2D {
     const elements = this.#floats(tensor)
-    return tf.reshape(elements.engine(), [elements.length / Math.max(1, columns), columns])
+    const columns = tensor.shape[tensor.shape.length - 1]
+    return elements.engine([elements.length / Math.max(1, columns), columns]) as tf.Tensor2D
   }
 
   /** An f32 tensor as the engine's vector. */
   vector(tensor: Tensor): tf.Tensor1D {
     const elements = this.#floats(tensor)
-    return tf.reshape(elements.engine(), [elements.length])
+    return elements.engine([elements.length]) as tf.Tensor1D
   }
 
   /** A new tensor that takes the array over. */
@@ -170,8 +171,7 @@ export class TfjsMemory implements Memory {
   /** Adds an engine's tensor of the same element count to an f32 tensor. */
   accumulate(tensor: Tensor, change: tf.Tensor): void {
     const floats = this.#floats(tensor)
-    if (floats.isZero) floats.setEngine(tf.clone(change))
-    else floats.setEngine(tf.add(floats.engine(), tf.reshape(change, floats.engine().shape)))
+    floats.setEngine(floats.isZero ? tf.clone(change) : tf.add(floats.engine(change.shape), change))
   }
 
   /** Counts bytes for something that is no tensor, a cache; `free` runs once, on release or when the backend closes. */

@@ -41,7 +41,8 @@ export function attendPacked(call: PackedAttention, inputs: PackedInputs): Packe
     const { memory } = backend
     const weights = uploadTokenWeights(memory, config, { layers: 1, kvHeads: spec.kvHeads }, punctuation, packed).forLayer(0)
     const { out, lse, selected } = phsaAttention(backend, { ...tensors, weights, layout, spec })
-    return { out: memory.host(out), lse: memory.host(lse), selected: memory.integers(selected) }
+    // Not views of the engine, which would go with the backend.
+    return { out: memory.writable(out), lse: memory.writable(lse), selected: memory.integers(selected) }
   })
 }
 
@@ -63,7 +64,7 @@ export function attendPackedBackward(
       layout,
       spec,
     })
-    return [memory.host(dq), memory.host(dk), memory.host(dv)]
+    return [memory.writable(dq), memory.writable(dk), memory.writable(dv)]
   })
 }
 

@@ -23,9 +23,11 @@ export function attentionBatch(q: tf.Tensor, k: tf.Tensor, v: tf.Tensor, options
   const config = oneLayerConfig(settings, kvHeads)
   const sparse = attentionSpec(config, { heads, kvHeads, headDim, dtype: 'f32' })
   const spec = config.denseLayers.includes(0) ? denseSpec(sparse) : sparse
-  const rows = new PaddedRows(length, readLengths(lengths, batch, length))
+  const valid = engine.run(() => readLengths(lengths, batch, length))
+  const marks = engine.run(() => readPunctuation(punctuation, batch, length))
+  const rows = new PaddedRows(length, valid)
   const packed = new PackedLayout(rows.lengths, spec.blockSize)
-  return { engine, spec, config, rows, packed, punctuation: rows.pack(readPunctuation(punctuation, batch, length), 1) }
+  return { engine, spec, config, rows, packed, punctuation: rows.pack(marks, 1) }
 }
 
 function checkTensor(name: string, tensor: tf.Tensor): void {
@@ -64,6 +66,9 @@ function readLengths(given: PhsaAttentionOptions['lengths'], batch: number, leng
 
 function readPunctuation(given: PhsaAttentionOptions['punctuation'], batch: number, length: number): Uint8Array {
   if (given === undefined) return new Uint8Array(batch * length)
+  if (given instanceof tf.Tensor && !tf.util.arraysEqual(given.shape, [batch, length])) {
+    throw new ShapeError(`punctuation has shape [${given.shape.join(', ')}]; it must be [batch, length], here [${batch}, ${length}].`)
+  }
   const values = given instanceof tf.Tensor ? elementsOf('punctuation', given) : tf.util.flatten(given as number[][])
   if (values.length !== batch * length) {
     throw new ShapeError(`punctuation has ${values.length} values; it must be [batch, length], here [${batch}, ${length}].`)

@@ -27,7 +27,7 @@ export function phsaAttention(q: tf.Tensor4D, k: tf.Tensor4D, v: tf.Tensor4D, op
   const attend = tf.customGrad((...given) => {
     // TensorFlow.js adds `save` to the tensors.
     const save = given[3] as tf.GradSaveFunc
-    const { out, lse, selected } = attendPacked(batch, packedInputs(batch, q, k, v))
+    const { out, lse, selected } = batch.engine.run(() => attendPacked(batch, packedInputs(batch, q, k, v)))
     const value = tf.tensor4d(batch.rows.unpack(out, elements(q)), q.shape)
     save([q, k, v, value])
     return { value, gradFunc: (dOut, saved) => gradients(batch, { lse, selected }, [dOut, ...saved]) }
@@ -39,7 +39,10 @@ export function phsaAttention(q: tf.Tensor4D, k: tf.Tensor4D, v: tf.Tensor4D, op
 function gradients(batch: AttentionBatch, outputs: Omit<PackedOutputs, 'out'>, given: tf.Tensor[]): tf.Tensor[] {
   const inputs = given.slice(1, 4)
   // All three as one tensor: the value of one operation, whose own gradient can be refused.
-  const joined = tf.customGrad(() => ({ value: joinedGradients(batch, outputs, given), gradFunc: refuseSecondGradient }))(...given)
+  const joined = tf.customGrad(() => {
+    const value = batch.engine.run(() => joinedGradients(batch, outputs, given))
+    return { value, gradFunc: refuseSecondGradient }
+  })(...given)
   const parts = tf.split(
     joined,
     inputs.map(({ size }) => size),

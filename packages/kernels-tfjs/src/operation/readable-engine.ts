@@ -2,6 +2,7 @@ import { UnsupportedError } from '@phsa/core'
 import * as tf from '@tensorflow/tfjs-core'
 import type { Engine } from '../engine.js'
 import { currentEngine } from '../engines/current-engine.js'
+import { freeingCanvases } from '../engines/freed-canvases.js'
 
 /** Engines whose elements lie in the process's memory. */
 const HOST_ENGINES: readonly (string | undefined)[] = ['wasm', 'cpu', 'tensorflow']
@@ -12,8 +13,10 @@ const HOST_ENGINES: readonly (string | undefined)[] = ['wasm', 'cpu', 'tensorflo
  */
 export function readableEngine(): Pick<Engine, 'device' | 'run'> {
   const name = currentEngine()
-  if (!HOST_ENGINES.includes(name)) checkReadable(name)
-  return { device: `TensorFlow.js ${tf.version_core}, ${name} engine`, run: (body) => body() }
+  const device = `TensorFlow.js ${tf.version_core}, ${name} engine`
+  if (HOST_ENGINES.includes(name)) return { device, run: (body) => body() }
+  freeingCanvases(() => checkReadable(name))
+  return { device, run: freeingCanvases }
 }
 
 function checkReadable(name: string | undefined): void {

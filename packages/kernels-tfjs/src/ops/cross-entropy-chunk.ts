@@ -1,7 +1,8 @@
 import * as tf from '@tensorflow/tfjs-core'
-import { addColumns, gatherColumns, gatherRows, type HeadRows } from '../attention/gather.js'
-import { consecutive } from '../attention/query-group.js'
+import { gatherRows } from '../attention/gather.js'
+import { logTotals } from '../attention/log-totals.js'
 import { viewOf } from '../memory/elements.js'
+import { timesTransposed, transposedTimes } from './matmul.js'
 
 /** What the cross-entropy of some tokens reads. Functions, because a view of the wasm heap is valid until the next TensorFlow.js call only. */
 export interface CrossEntropyWork {
@@ -25,11 +26,11 @@ export interface CrossEntropyGradients {
 }
 
 /** Ids that one matrix product takes: small enough that its operands stay in the second-level cache. */
-const IDS = 1024
+const IDS = 1040
 
-/** Some ids and the softmax over them alone: [C, ids] with the log of its denominator, [C]. */
+/** The ids from `first` on, and the softmax over them alone: [C, ids] with the log of its denominator, [C]. */
 interface IdChunk {
-  readonly ids: Int32Array
+  readonly first: number
   readonly probabilities: tf.Tensor2D
   readonly logTotals: Float64Array
 }
@@ -41,51 +42,40 @@ interface IdChunk {
  * to a row, so it moves out of the products with p, and logits are passed over by the matrix products and the engine's softmax only.
  */
 export function crossEntropyChunk(work: CrossEntropyWork, tokens: Int32Array, gradients: CrossEntropyGradients | undefined): Float64Array {
-  const { vocabulary, width, targets } = work
+  const { vocabulary, width } = work
+  const hidden = hiddenRows(work, tokens)
   const losses = new Float64Array(tokens.length)
-  const hidden = gatherRows(rowsOf(work.hidden(), width), tokens)
-  const targetLogits = new Float64Array(tokens.length)
   tf.tidy(() => {
     const x = tf.tensor2d(hidden, [tokens.length, width])
     const chunks: IdChunk[] = []
-    for (let first = 0; first < vocabulary; first += IDS) {
-      const ids = consecutive(first, Math.min(IDS, vocabulary - first))
-      chunks.push(idChunk(work, x, ids, tokens, targetLogits, gradients !== undefined))
-    }
+    for (let first = 0; first < vocabulary; first += IDS) chunks.push(idChunk(work, x, first, gradients !== undefined))
     const logTotals = logSumOverChunks(chunks, tokens.length)
-    for (let index = 0; index < tokens.length; index++) losses[index] = logTotals[index] - targetLogits[index]
+    for (const [index, token] of tokens.entries()) losses[index] = logTotals[index] - targetLogit(work, hidden, index, token)
     if (!gradients) return
     for (const chunk of chunks) tf.tidy(() => addChunkGradients(work, hidden, tokens, chunk, logTotals, gradients))
-    for (const [index, token] of tokens.entries()) addTargetGradients(work, hidden, index, token, targets[token], gradients)
+    for (const [index, token] of tokens.entries()) addTargetGradients(work, hidden, index, token, gradients)
   })
   return losses
 }
 
-function idChunk(
-  { head, targets, width }: CrossEntropyWork,
-  x: tf.Tensor2D,
-  ids: Int32Array,
-  tokens: Int32Array,
-  targetLogits: Float64Array,
-  keep: boolean,
-): IdChunk {
-  const logTotals = new Float64Array(tokens.length)
-  const probabilities = tf.tidy(() => {
-    const logits = tf.matMul<tf.Tensor2D>(x, tf.tensor2d(gatherColumns(rowsOf(head(), width), ids), [width, ids.length]))
-    const softmax = tf.softmax<tf.Tensor2D>(logits)
-    const highest = tf.max(logits, 1)
-    const largest = viewOf(tf.max(softmax, 1))
-    const highestView = viewOf(highest)
-    for (let index = 0; index < tokens.length; index++) logTotals[index] = highestView[index] - Math.log(largest[index])
-    const logitsView = viewOf(logits)
-    for (const [index, token] of tokens.entries()) {
-      const column = targets[token] - ids[0]
-      if (column >= 0 && column < ids.length) targetLogits[index] = logitsView[index * ids.length + column]
-    }
-    return softmax
-  })
+/** [C, E] */
+function hiddenRows({ hidden, width }: CrossEntropyWork, tokens: Int32Array): Float32Array {
+  return gatherRows({ values: hidden(), heads: 1, head: 0, headDim: width }, tokens)
+}
+
+/** Rows of a chunk of ids, [ids, E]. Copied: a view of the wasm heap dies when the engine makes room for the tensor. */
+function headRows({ head, vocabulary, width }: CrossEntropyWork, first: number): tf.Tensor2D {
+  const end = Math.min(first + IDS, vocabulary)
+  return tf.tensor2d(head().slice(first * width, end * width), [end - first, width])
+}
+
+function idChunk(work: CrossEntropyWork, x: tf.Tensor2D, first: number, keep: boolean): IdChunk {
+  const logits = tf.tidy(() => timesTransposed(x, headRows(work, first)))
+  const probabilities = tf.softmax<tf.Tensor2D>(logits)
+  const chunk = { first, probabilities, logTotals: logTotals(logits, probabilities) }
+  logits.dispose()
   if (!keep) probabilities.dispose()
-  return { ids, probabilities, logTotals }
+  return chunk
 }
 
 function logSumOverChunks(chunks: readonly IdChunk[], rows: number): Float64Array {
@@ -100,44 +90,55 @@ function logSumOverChunks(chunks: readonly IdChunk[], rows: number): Float64Arra
   return totals
 }
 
+function targetLogit({ head, targets, width }: CrossEntropyWork, hidden: Float32Array, index: number, token: number): number {
+  const values = head()
+  const target = targets[token] * width
+  let logit = 0
+  for (let column = 0; column < width; column++) logit += hidden[index * width + column] * values[target + column]
+  return logit
+}
+
 function addChunkGradients(
-  { head, weights, width }: CrossEntropyWork,
+  work: CrossEntropyWork,
   hidden: Float32Array,
   tokens: Int32Array,
-  { ids, probabilities, logTotals }: IdChunk,
+  { first, probabilities, logTotals }: IdChunk,
   allLogTotals: Float64Array,
   { dHidden, dHead }: CrossEntropyGradients,
 ): void {
-  const factors = Float64Array.from(tokens, (token, index) => weights[token] * Math.exp(logTotals[index] - allLogTotals[index]))
-  const weightRows = head().slice(ids[0] * width, (ids[0] + ids.length) * width)
-  const changes = viewOf(tf.matMul(probabilities, tf.tensor2d(weightRows, [ids.length, width])))
-  const scaled = new Float32Array(width * tokens.length)
-  for (const [index, token] of tokens.entries()) {
-    for (let column = 0; column < width; column++) {
-      dHidden[token * width + column] += changes[index * width + column] * factors[index]
-      scaled[column * tokens.length + index] = hidden[index * width + column] * factors[index]
-    }
+  const { weights, width } = work
+  const changes = viewOf(tf.matMul(probabilities, headRows(work, first)))
+  const weighted = new Float32Array(hidden.length)
+  for (let index = 0; index < tokens.length; index++) {
+    const factor = weights[tokens[index]] * Math.exp(logTotals[index] - allLogTotals[index])
+    addTimes(dHidden, tokens[index] * width, changes, index * width, factor, width)
+    addTimes(weighted, index * width, hidden, index * width, factor, width)
   }
-  const dColumns = tf.matMul(tf.tensor2d(scaled, [width, tokens.length]), probabilities)
-  addColumns(rowsOf(dHead, width), ids, viewOf(dColumns))
+  const dRows = viewOf(transposedTimes(probabilities, tf.tensor2d(weighted, [tokens.length, width])))
+  addTimes(dHead, first * width, dRows, 0, 1, dRows.length)
+}
+
+/** Adds elements of `source`, times a factor, to those of `target`. */
+function addTimes(
+  target: Float32Array,
+  targetStart: number,
+  source: Float32Array,
+  sourceStart: number,
+  factor: number,
+  length: number,
+): void {
+  for (let at = 0; at < length; at++) target[targetStart + at] += source[sourceStart + at] * factor
 }
 
 /** The part of the gradient at the target: - weight. */
 function addTargetGradients(
-  { head, weights, width }: CrossEntropyWork,
+  { head, targets, weights, width }: CrossEntropyWork,
   hidden: Float32Array,
   index: number,
   token: number,
-  target: number,
   { dHidden, dHead }: CrossEntropyGradients,
 ): void {
-  const values = head()
-  for (let column = 0; column < width; column++) {
-    dHidden[token * width + column] -= weights[token] * values[target * width + column]
-    dHead[target * width + column] -= weights[token] * hidden[index * width + column]
-  }
-}
-
-function rowsOf(values: Float32Array, width: number): HeadRows {
-  return { values, heads: 1, head: 0, headDim: width }
+  const target = targets[token] * width
+  addTimes(dHidden, token * width, head(), target, -weights[token], width)
+  addTimes(dHead, target, hidden, index * width, -weights[token], width)
 }

@@ -5,8 +5,8 @@ import { type CrossEntropyGradients, type CrossEntropyWork, crossEntropyChunk } 
 /** Logits of one chunk of tokens: 64 MB in all. */
 const MOST_LOGITS = 2 ** 24
 
-/** More tokens than this do not make a matrix product faster, and leave the cache. */
-const MOST_TOKENS = 512
+/** More tokens than this do not make a matrix product faster, and leave the cache; the wasm engine is slow to transpose a power of two of rows. */
+const MOST_TOKENS = 520
 
 /** Cross-entropy fused with the output projection, in chunks of tokens; tokens of weight 0 cost nothing. */
 export function crossEntropyOps(memory: TfjsMemory): Pick<ModelOps, 'crossEntropy' | 'crossEntropyBackward'> {

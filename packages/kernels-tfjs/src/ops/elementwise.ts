@@ -10,8 +10,8 @@ export function elementwiseOps(memory: TfjsMemory): Pick<ModelOps, 'swiglu' | 's
       memory.checkOpen()
       checkSwiglu(owner, gate, up)
       return memory.run(() => {
-        const x = memory.vector(gate)
-        return memory.fromEngine(tf.mul(tf.mul(x, tf.sigmoid(x)), memory.vector(up)), gate.shape)
+        const x = memory.matrix(gate)
+        return memory.fromEngine(tf.mul(tf.mul(x, tf.sigmoid(x)), memory.matrix(up)), gate.shape)
       })
     },
 
@@ -19,14 +19,14 @@ export function elementwiseOps(memory: TfjsMemory): Pick<ModelOps, 'swiglu' | 's
       memory.checkOpen()
       checkSwigluBackward(owner, dy, gate, up)
       return memory.run(() => {
-        const x = memory.vector(gate)
-        const change = memory.vector(dy)
+        const x = memory.matrix(gate)
+        const change = memory.matrix(dy)
         const sigmoid = tf.sigmoid(x)
         const silu = tf.mul(x, sigmoid)
         // silu' = sigmoid + silu * (1 - sigmoid)
         const slope = tf.add(sigmoid, tf.sub(silu, tf.mul(silu, sigmoid)))
         return {
-          dGate: memory.fromEngine(tf.mul(tf.mul(change, memory.vector(up)), slope), gate.shape),
+          dGate: memory.fromEngine(tf.mul(tf.mul(change, memory.matrix(up)), slope), gate.shape),
           dUp: memory.fromEngine(tf.mul(change, silu), up.shape),
         }
       })
@@ -35,7 +35,7 @@ export function elementwiseOps(memory: TfjsMemory): Pick<ModelOps, 'swiglu' | 's
     add(a, b) {
       memory.checkOpen()
       checkAdd(owner, a, b)
-      return memory.run(() => memory.fromEngine(tf.add(memory.vector(a), memory.vector(b)), a.shape))
+      return memory.run(() => memory.fromEngine(tf.add(memory.matrix(a), memory.matrix(b)), a.shape))
     },
   }
 }

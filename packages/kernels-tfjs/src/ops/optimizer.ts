@@ -41,16 +41,36 @@ interface Step {
   readonly varianceCorrection: number
 }
 
-function stepParameter(memory: TfjsMemory, parameter: AdamwParameter, step: Step, { beta1, beta2, epsilon }: AdamwOptions): void {
-  const { scale, learningRate } = step
+function stepParameter(memory: TfjsMemory, { master, weightDecay, ...parameter }: AdamwParameter, step: Step, options: AdamwOptions): void {
   // A master copy of an f32 value is the value itself; both are kept equal.
-  const value = memory.writable(parameter.master ?? parameter.value)
-  const mean = memory.writable(parameter.mean)
-  const variance = memory.writable(parameter.variance)
-  const gradient = memory.host(parameter.gradient)
-  const decay = 1 - learningRate * parameter.weightDecay
-  const rate = learningRate / step.meanCorrection
-  const varianceFactor = 1 / step.varianceCorrection
+  const value = memory.writable(master ?? parameter.value)
+  const arrays = {
+    value,
+    mean: memory.writable(parameter.mean),
+    variance: memory.writable(parameter.variance),
+    gradient: memory.host(parameter.gradient),
+  }
+  stepElements(arrays, weightDecay, step, options)
+  if (master) memory.writable(parameter.value).set(value)
+}
+
+interface ParameterArrays {
+  readonly value: Float32Array
+  readonly mean: Float32Array
+  readonly variance: Float32Array
+  readonly gradient: Float32Array
+}
+
+/** Nothing but the loop: V8 gives up what it has optimised within a loop when code follows that has not run yet. */
+function stepElements(
+  { value, mean, variance, gradient }: ParameterArrays,
+  weightDecay: number,
+  { scale, learningRate, meanCorrection, varianceCorrection }: Step,
+  { beta1, beta2, epsilon }: AdamwOptions,
+): void {
+  const decay = 1 - learningRate * weightDecay
+  const rate = learningRate / meanCorrection
+  const varianceFactor = 1 / varianceCorrection
   for (let index = 0; index < value.length; index++) {
     const slope = gradient[index] * scale
     const newMean = beta1 * mean[index] + (1 - beta1) * slope
@@ -59,7 +79,6 @@ function stepParameter(memory: TfjsMemory, parameter: AdamwParameter, step: Step
     variance[index] = newVariance
     value[index] = value[index] * decay - (rate * newMean) / (Math.sqrt(newVariance * varianceFactor) + epsilon)
   }
-  if (parameter.master) memory.writable(parameter.value).set(value)
 }
 
 function sumOfSquares(values: Float32Array): number {
