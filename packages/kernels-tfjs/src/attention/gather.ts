@@ -20,7 +20,7 @@ export function gatherRows({ values, heads, head, headDim }: HeadRows, rows: Int
 }
 
 /** The listed rows of a head as columns: [D, width], where columns past the last row are 0. */
-export function gatherColumns({ values, heads, head, headDim }: HeadRows, rows: Int32Array, width = rows.length): Float32Array {
+export function gatherColumns({ values, heads, head, headDim }: HeadRows, rows: Int32Array, width: number): Float32Array {
   const gathered = new Float32Array(headDim * width)
   for (let first = 0; first < rows.length; first += TILE) {
     const end = Math.min(first + TILE, rows.length)
