@@ -27,8 +27,8 @@ export interface Engine {
 }
 
 /**
- * What `auto` tries, fastest at matrix products first; single-sequence decoding is faster on wasm than on node. Not webgpu: attention here goes back and forth between host and engine, and that engine's way back is a
- * canvas; WebGPU wants kernels of its own, which are to be a package of their own.
+ * What `auto` tries, fastest at matrix products first; decoding one sequence is faster on wasm than on node. Not webgpu: attention here goes
+ * back and forth between host and engine, and that engine's way back is a canvas; it wants kernels of its own, in a package of their own.
  */
 const AUTO_ORDER: readonly EngineName[] = ['node-gpu', 'node', 'wasm', 'cpu']
 
