@@ -7,38 +7,16 @@ import { DisposedError } from '../errors/disposed-error.js'
 import { OutOfMemoryError } from '../errors/out-of-memory-error.js'
 import { ShapeError } from '../errors/shape-error.js'
 import { roundArray, roundToType } from '../rounding.js'
+import { type SharedStorage, TensorView } from '../tensor-view.js'
 import type { Reals } from './host-layout.js'
 import { ScopeStack } from './scope-stack.js'
 
 /** Elements that one tensor and its views share. 16-bit types are held as rounded float32, but count with their own size. */
-interface Storage {
+interface Storage extends SharedStorage {
   readonly elements: HostArray
-  readonly release: () => void
-  views: number
 }
 
-class HostTensor implements Tensor {
-  readonly backend: object
-  readonly dtype: DType
-  readonly shape: readonly number[]
-  readonly storage: Storage
-  disposed = false
-
-  constructor(backend: object, dtype: DType, shape: readonly number[], storage: Storage) {
-    this.backend = backend
-    this.dtype = dtype
-    this.shape = [...shape]
-    this.storage = storage
-    storage.views++
-  }
-
-  dispose(): void {
-    if (this.disposed) return
-    this.disposed = true
-    this.storage.views--
-    if (this.storage.views === 0) this.storage.release()
-  }
-}
+type HostTensor = TensorView<Storage>
 
 /** `Memory` in typed arrays, and what kernels of a host-side backend need besides: to read a tensor, to make one, to add to one. */
 export class HostMemory implements Memory {
@@ -94,7 +72,7 @@ export class HostMemory implements Memory {
     if (elementCount(shape) !== elementCount(tensor.shape)) {
       throw new ShapeError(`reshape from [${tensor.shape.join(', ')}] to [${shape.join(', ')}] changes the element count; a view keeps it.`)
     }
-    return this.#track(new HostTensor(this.#owner.backend, dtype, shape, storage))
+    return this.#track(new TensorView(this.#owner.backend, dtype, shape, storage))
   }
 
   async download(tensor: Tensor): Promise<HostArray> {
@@ -175,7 +153,7 @@ export class HostMemory implements Memory {
   #hold(shape: readonly number[], dtype: DType, elements: () => HostArray): Tensor {
     const reserved = this.reserve(`a ${dtype} tensor [${shape.join(', ')}]`, elementCount(shape) * bytesPerElement[dtype])
     const storage: Storage = { elements: elements(), release: reserved.release, views: 0 }
-    return this.#track(new HostTensor(this.#owner.backend, dtype, shape, storage))
+    return this.#track(new TensorView(this.#owner.backend, dtype, shape, storage))
   }
 
   #track(tensor: HostTensor): Tensor {

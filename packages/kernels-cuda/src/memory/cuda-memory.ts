@@ -17,11 +17,12 @@ import {
   type Support,
   type Tensor,
   type TensorOwner,
+  TensorView,
 } from '@phsa/core'
 import type { Device } from '../driver/device.js'
 import { type DevicePointer, ParamWriter } from '../driver/param-writer.js'
 import { type Allocation, CachingAllocator } from './caching-allocator.js'
-import { CudaTensor, type Storage } from './cuda-tensor.js'
+import type { CudaTensor, Storage } from './cuda-tensor.js'
 import { DownloadQueue } from './download-queue.js'
 import { checkHeld, decodeElements, defaultDType, encodeElements, type HeldDType } from './host-elements.js'
 import { PinnedMemory } from './pinned-memory.js'
@@ -120,7 +121,7 @@ export class CudaMemory implements Memory {
     if (elementCount(shape) !== elementCount(tensor.shape)) {
       throw new ShapeError(`reshape from [${tensor.shape.join(', ')}] to [${shape.join(', ')}] changes the element count; a view keeps it.`)
     }
-    return this.#track(new CudaTensor(this.owner.backend, dtype, shape, storage))
+    return this.#track(new TensorView(this.owner.backend, dtype, shape, storage))
   }
 
   async download(tensor: Tensor): Promise<HostArray> {
@@ -217,7 +218,7 @@ export class CudaMemory implements Memory {
   #make(shape: readonly number[], dtype: HeldDType): CudaTensor {
     const { address, release } = this.reserve(`a ${dtype} tensor [${shape.join(', ')}]`, elementCount(shape) * bytesPerElement[dtype])
     const storage: Storage = { address, release, views: 0 }
-    return this.#track(new CudaTensor(this.owner.backend, dtype, shape, storage))
+    return this.#track(new TensorView(this.owner.backend, dtype, shape, storage))
   }
 
   #take(what: string, bytes: number): Allocation {

@@ -17,12 +17,13 @@ import {
   type Support,
   type Tensor,
   type TensorOwner,
+  TensorView,
   UnsupportedError,
 } from '@phsa/core'
 import * as tf from '@tensorflow/tfjs-core'
 import type { Engine } from '../engine.js'
 import { FloatElements } from './elements.js'
-import { type Storage, TfjsTensor } from './tfjs-tensor.js'
+import type { Storage, TfjsTensor } from './tfjs-tensor.js'
 
 /** What the memory needs to know of its backend; the object itself is the identity that tensors carry. */
 export interface MemoryOwner {
@@ -92,7 +93,7 @@ export class TfjsMemory implements Memory {
     if (elementCount(shape) !== elementCount(tensor.shape)) {
       throw new ShapeError(`reshape from [${tensor.shape.join(', ')}] to [${shape.join(', ')}] changes the element count; a view keeps it.`)
     }
-    return this.#track(new TfjsTensor(this.owner.backend, dtype, shape, storage))
+    return this.#track(new TensorView(this.owner.backend, dtype, shape, storage))
   }
 
   async download(tensor: Tensor): Promise<HostArray> {
@@ -230,7 +231,7 @@ export class TfjsMemory implements Memory {
     const bytes = elementCount(shape) * bytesPerElement[dtype]
     const { release } = this.reserve(bytes, () => floats?.release())
     const storage: Storage = { floats, integers, bytes, release, views: 0 }
-    return this.#track(new TfjsTensor(this.owner.backend, dtype, shape, storage))
+    return this.#track(new TensorView(this.owner.backend, dtype, shape, storage))
   }
 
   #track(tensor: TfjsTensor): Tensor {
