@@ -48,7 +48,7 @@ PHSA_DEVICE void blockMass(const BlockMassParams& params) {
         dotRows<D>(ownKeys + key * stride, shared.queries[firstHead], scores);
 #pragma unroll
         for (int h = 0; h < kHeads; h++) {
-          if (firstHead + h < group) sum += expf(scores[h] * rules.scale - shared.logs[firstHead + h]);
+          if (firstHead + h < group) sum += expf(shared.log(firstHead + h).share(scores[h], rules.scale));
         }
       }
     }

@@ -9,12 +9,27 @@ constexpr int kMostHeads = 16;
 /** Query heads that a lane scores at once. */
 constexpr int kHeads = 4;
 
+/**
+ * Log-sum-exp of a head's scaled scores in two parts: largest * scale + rest. Taking them off one after the other keeps the digits of a share
+ * near 1 where scores are large.
+ */
+struct HeadLog {
+  float largest = 0.0f;  // score, not scaled
+  float rest = 0.0f;     // log of the sum of exp((score - largest) * scale)
+
+  /** Log of a score's share in the softmax. */
+  PHSA_DEVICE float share(float score, float scale) const { return fmaf(score - largest, scale, -rest); }
+};
+
 template <int D>
 struct alignas(16) GroupShared {
   float queries[kMostHeads][D];  // zero past the group
-  float logs[kMostHeads];        // log-sum-exp of each head
+  float headLargest[kMostHeads];
+  float headRest[kMostHeads];
   float largest[kWarps][kHeads];  // of the warps, before they are merged
   float sums[kWarps][kHeads];
+
+  PHSA_DEVICE HeadLog log(int head) const { return HeadLog{headLargest[head], headRest[head]}; }
 };
 
 /** Loads the group's query heads, the first of them row `firstRow` of q [.., D]. Ends with a barrier. */
@@ -27,18 +42,20 @@ PHSA_DEVICE void loadGroup(GroupShared<D>& shared, const void* q, int64_t firstR
 }
 
 /**
- * Log-sum-exp of each head's scaled scores over `count` rows; `rowAt(index)` is the address of a row [D]. Warps take tiles of 32 in turn and
+ * `HeadLog` of each head's scores over `count` rows; `rowAt(index)` is the address of a row [D]. Warps take tiles of 32 in turn and
  * are merged in order. Ends with a barrier.
  */
 template <int D, typename RowAt>
 PHSA_DEVICE void sumGroup(GroupShared<D>& shared, int group, int count, float scale, RowAt rowAt) {
   for (int firstHead = 0; firstHead < group; firstHead += kHeads) {
     LogSum totals[kHeads];
+#pragma unroll
+    for (int h = 0; h < kHeads; h++) totals[h].scale = scale;
     for (int index = warpIndex() * kLanes + laneIndex(); index < count; index += kThreads) {
       float scores[kHeads] = {};
       dotRows<D>(rowAt(index), shared.queries[firstHead], scores);
 #pragma unroll
-      for (int h = 0; h < kHeads; h++) totals[h].add(scores[h] * scale);
+      for (int h = 0; h < kHeads; h++) totals[h].add(scores[h]);
     }
 #pragma unroll
     for (int h = 0; h < kHeads; h++) {
@@ -50,8 +67,10 @@ PHSA_DEVICE void sumGroup(GroupShared<D>& shared, int group, int count, float sc
     __syncthreads();
     if (threadIdx.x < kHeads) {
       LogSum total;
+      total.scale = scale;
       for (int warp = 0; warp < kWarps; warp++) total.merge(shared.largest[warp][threadIdx.x], shared.sums[warp][threadIdx.x]);
-      shared.logs[firstHead + threadIdx.x] = total.log();
+      shared.headLargest[firstHead + threadIdx.x] = total.largest;
+      shared.headRest[firstHead + threadIdx.x] = logf(total.sum);
     }
     __syncthreads();
   }

@@ -1,8 +1,8 @@
 // selection_loss.cu: the block distillation loss (spec 10) and its gradient of q; that of the representatives is in selection_loss_reps.cu.
 //
 // A thread block owns one sampled query of one KV head, a lane one sub-block at a time. The loss kernel finds each head's log-sum-exp, then log P of
-// each block, kept in logarithms so that no P is rounded to 0, and leaves both for the gradients. A last block sums over samples. The gradient
-// of q needs two more passes over the scores: the total of each head's answers, then dScore times the representatives.
+// each block, kept in logarithms so that no P is rounded to 0, and leaves both for the gradients, P in the form of BlockExcess. A last block sums
+// over samples. The gradient of q needs two more passes over the scores: the total of each head's excesses, then dScore times the representatives.
 // Numerics: f32 in logarithms, totals over samples in f64 in a fixed order. Bound: n x L / m scores, four times over with gradients.
 #include "selection_sample.cuh"
 
@@ -52,10 +52,16 @@ PHSA_DEVICE void selectionLoss(const SelectionLossParams& params) {
   const int count = (sample.candidates.end - sample.candidates.start) * r;
   const float* reps = input.reps + representativeRow(input.sequences, rules, sample.sequence, kvHead, firstRow) * D;
   sumGroup(shared, group, count, rules.scale, [=](int index) { return reps + static_cast<int64_t>(index) * D; });
-  if (threadIdx.x < group) input.headLogs[item * group + threadIdx.x] = shared.logs[threadIdx.x];
+  if (threadIdx.x < group) input.headLogs[item * group + threadIdx.x] = shared.log(threadIdx.x);
+
+  const int64_t firstBlock = item * input.maxBlocks + sample.candidates.start;
+  // First of all: each block's excess is measured against it.
+  float total = 0.0f;
+  for (int index = threadIdx.x; index < count / r; index += kThreads) total += input.mass[firstBlock + index];
+  __syncwarp();
+  total = blockSum(total, warpSums);
 
   float loss = 0.0f;
-  float total = 0.0f;
   for (int first = warpIndex() * kLanes; first < count; first += kThreads) {
     const int index = first + laneIndex();
     LogSum shares;
@@ -65,7 +71,7 @@ PHSA_DEVICE void selectionLoss(const SelectionLossParams& params) {
         dotRows<D>(reps + static_cast<int64_t>(index) * D, shared.queries[firstHead], scores);
 #pragma unroll
         for (int h = 0; h < kHeads; h++) {
-          if (firstHead + h < group) shares.add(scores[h] * rules.scale - shared.logs[firstHead + h]);
+          if (firstHead + h < group) shares.add(shared.log(firstHead + h).share(scores[h], rules.scale));
         }
       }
     }
@@ -77,17 +83,14 @@ PHSA_DEVICE void selectionLoss(const SelectionLossParams& params) {
       shares.merge(largest, sum);
     }
     if (index % r == 0 && index < count) {
-      const int64_t at = item * input.maxBlocks + sample.candidates.start + index / r;
-      const float log = shares.log();
-      input.blockLogs[at] = log;
+      const int64_t at = firstBlock + index / r;
       const float mass = input.mass[at];
-      total += mass;
-      if (mass > 0.0f) loss -= mass * (log - logf(static_cast<float>(group)));
+      input.blockExcesses[at] = BlockExcess::make(mass, shares.largest, shares.sum, total / group);
+      if (mass > 0.0f) loss -= mass * (shares.log() - logf(static_cast<float>(group)));
     }
   }
   __syncwarp();
   loss = blockSum(loss, warpSums);
-  total = blockSum(total, warpSums);
   if (threadIdx.x == 0) {
     input.partial[item * 2] = loss;
     input.partial[item * 2 + 1] = total;
@@ -147,26 +150,25 @@ PHSA_DEVICE void selectionLossQuery(const SelectionLossQueryParams& params) {
   loadGroup<T>(shared, input.q, groupRow, group);
   const int count = (sample.candidates.end - sample.candidates.start) * r;
   const float* reps = input.reps + representativeRow(input.sequences, rules, sample.sequence, kvHead, sample.candidates.start * r) * D;
-  const float* masses = input.mass + item * input.maxBlocks + sample.candidates.start;
-  const float* blockLogs = input.blockLogs + item * input.maxBlocks + sample.candidates.start;
+  const BlockExcess* excesses = input.blockExcesses + item * input.maxBlocks + sample.candidates.start;
   const float factor = gradientFactor(input, params.coefficient) * rules.scale;
 
   for (int firstHead = 0; firstHead < group; firstHead += kHeads) {
-    float logs[kHeads];
+    HeadLog logs[kHeads];
     float totals[kHeads] = {};
 #pragma unroll
-    for (int h = 0; h < kHeads; h++) logs[h] = firstHead + h < group ? input.headLogs[item * group + firstHead + h] : 0.0f;
+    for (int h = 0; h < kHeads; h++) logs[h] = firstHead + h < group ? input.headLogs[item * group + firstHead + h] : HeadLog{};
     for (int index = warpIndex() * kLanes + lane; index < count; index += kThreads) {
       float scores[kHeads] = {};
       dotRows<D>(reps + static_cast<int64_t>(index) * D, shared.queries[firstHead], scores);
 #pragma unroll
-      for (int h = 0; h < kHeads; h++) totals[h] += answer(masses[index / r], scores[h] * rules.scale - logs[h], blockLogs[index / r]);
+      for (int h = 0; h < kHeads; h++) totals[h] += excesses[index / r].of(logs[h].share(scores[h], rules.scale));
     }
     __syncwarp();
 #pragma unroll
     for (int h = 0; h < kHeads; h++) {
       totals[h] = blockSum(totals[h], own.warpSums);
-      if (threadIdx.x == 0 && firstHead + h < group) input.headTotals[item * group + firstHead + h] = totals[h];
+      if (threadIdx.x == 0 && firstHead + h < group) input.headExcesses[item * group + firstHead + h] = totals[h];
     }
 
     float sums[kHeads][kPerLane] = {};
@@ -177,9 +179,8 @@ PHSA_DEVICE void selectionLossQuery(const SelectionLossQueryParams& params) {
         dotRows<D>(reps + static_cast<int64_t>(index) * D, shared.queries[firstHead], scores);
 #pragma unroll
         for (int h = 0; h < kHeads; h++) {
-          const float share = scores[h] * rules.scale - logs[h];
-          const float answered = answer(masses[index / r], share, blockLogs[index / r]);
-          own.dScores[warpIndex()][lane][h] = (expf(share) * totals[h] - answered) * factor;
+          const float share = logs[h].share(scores[h], rules.scale);
+          own.dScores[warpIndex()][lane][h] = (expf(share) * totals[h] - excesses[index / r].of(share)) * factor;
         }
       }
       __syncwarp();

@@ -75,17 +75,17 @@ PHSA_DEVICE void selectionLossReps(const SelectionLossRepsParams& params) {
     float scores[kOwnedPerWarp] = {};
     dotRows<D>(shared.queries[lane], shared.reps[ownSub], scores);
     const int64_t sampleItem = static_cast<int64_t>(kvHead) * input.count + index;
-    const float log = reaches ? input.headLogs[sampleItem * group + item % group] : 0.0f;
-    const float total = reaches ? input.headTotals[sampleItem * group + item % group] : 0.0f;
+    const HeadLog log = reaches ? input.headLogs[sampleItem * group + item % group] : HeadLog{};
+    const float total = reaches ? input.headExcesses[sampleItem * group + item % group] : 0.0f;
 #pragma unroll
     for (int i = 0; i < kOwnedPerWarp; i++) {
       const int sub = firstSub + ownSub + i;
       const int block = sub / r;
       float dScore = 0.0f;
       if (reaches && ownSub + i < owned && block >= sample.candidates.start && block < sample.candidates.end) {
-        const float share = scores[i] * rules.scale - log;
+        const float share = log.share(scores[i], rules.scale);
         const int64_t at = sampleItem * input.maxBlocks + block;
-        dScore = (expf(share) * total - answer(input.mass[at], share, input.blockLogs[at])) * factor;
+        dScore = (expf(share) * total - input.blockExcesses[at].of(share)) * factor;
       }
       shared.dScores[lane][ownSub + i] = dScore;
     }

@@ -24,29 +24,32 @@ PHSA_DEVICE float warpSum(float value) {
   return value;
 }
 
-/** exp(value - largest), 0 for -infinity also where everything is -infinity. */
-PHSA_DEVICE float shiftedExp(float value, float largest) { return value == -INFINITY ? 0.0f : expf(value - largest); }
+/** exp((value - largest) * scale), 0 for -infinity also where everything is -infinity. */
+PHSA_DEVICE float shiftedExp(float value, float largest, float scale = 1.0f) {
+  return value == -INFINITY ? 0.0f : expf((value - largest) * scale);
+}
 
-/** Sum of exponentials as scale and mantissa: exp(largest) * sum; -infinity and 0 for none. */
+/** Sum of the exponentials of scaled values: exp(largest * scale) * sum; -infinity and 0 for none. */
 struct LogSum {
   float largest = -INFINITY;
   float sum = 0.0f;
+  float scale = 1.0f;
 
   PHSA_DEVICE void add(float value) { merge(value, 1.0f); }
 
   PHSA_DEVICE void merge(float otherLargest, float otherSum) {
     const float both = fmaxf(largest, otherLargest);
     if (both == -INFINITY) return;
-    sum = fmaf(sum, shiftedExp(largest, both), otherSum * shiftedExp(otherLargest, both));
+    sum = fmaf(sum, shiftedExp(largest, both, scale), otherSum * shiftedExp(otherLargest, both, scale));
     largest = both;
   }
 
   /** Of all lanes together, in every lane. */
   PHSA_DEVICE void mergeLanes() {
     const float both = warpMax(largest);
-    sum = warpSum(sum * shiftedExp(largest, both));
+    sum = warpSum(sum * shiftedExp(largest, both, scale));
     largest = both;
   }
 
-  PHSA_DEVICE float log() const { return largest == -INFINITY ? -INFINITY : largest + logf(sum); }
+  PHSA_DEVICE float log() const { return largest == -INFINITY ? -INFINITY : fmaf(largest, scale, logf(sum)); }
 };

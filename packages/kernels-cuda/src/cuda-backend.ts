@@ -1,3 +1,4 @@
+import { setImmediate as turn } from 'node:timers/promises'
 import {
   type Attention,
   type AttentionBackend,
@@ -16,9 +17,23 @@ import type { Device } from './driver/device.js'
 import { capabilityText, cudaVersion } from './driver/find-device.js'
 import { CudaMemory } from './memory/cuda-memory.js'
 import { cudaPaged } from './paged/cuda-paged.js'
+import { type QueueTimer, queueTimer } from './queue-timer.js'
+
+/** What the driver says of the GPU's memory, whoever takes it. */
+export interface DeviceMemory {
+  readonly freeBytes: number
+  readonly totalBytes: number
+}
+
+/** An `AttentionBackend` that can be measured: what a benchmark of a GPU needs besides. */
+export interface CudaAttentionBackend extends AttentionBackend {
+  /** Times what is queued. The caller disposes it, before the backend. */
+  createTimer(): QueueTimer
+  deviceMemory(): DeviceMemory
+}
 
 /** `AttentionBackend` on one NVIDIA GPU. */
-export class CudaBackend implements AttentionBackend {
+export class CudaBackend implements CudaAttentionBackend {
   readonly contractVersion = CONTRACT_VERSION
   readonly name = 'cuda'
   readonly device: string
@@ -44,11 +59,22 @@ export class CudaBackend implements AttentionBackend {
     return valid.ok ? attentionSupport(spec) : valid
   }
 
-  /** Loads all kernels, whatever the specs. */
+  /** Loads all kernels, whatever the specs; the event loop goes on between source files, which PTX takes long for. */
   async prepare(specs: readonly AttentionSpec[]): Promise<void> {
     this.memory.checkOpen()
     for (const spec of specs) checkSpec(this.memory.owner, spec)
-    this.#device.loadKernels()
+    while (this.#device.loadNextKernels()) await turn()
+  }
+
+  createTimer(): QueueTimer {
+    this.memory.checkOpen()
+    return queueTimer(this.#device)
+  }
+
+  deviceMemory(): DeviceMemory {
+    this.memory.checkOpen()
+    const { free, total } = this.#device.memoryInfo()
+    return { freeBytes: free, totalBytes: total }
   }
 
   dispose(): void {

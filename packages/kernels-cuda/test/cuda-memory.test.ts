@@ -122,6 +122,15 @@ describe('download', () => {
     expect(count(driver, 'cuEventSynchronize')).toBe(0)
   })
 
+  test('gives no page-locked memory back, which would wait for the GPU', async () => {
+    const { memory, driver } = open()
+    const tensors = [1, 1000, 50_000].map((elements) => memory.alloc([elements], 'f32'))
+    for (let time = 0; time < 3; time++) await Promise.all(tensors.map((tensor) => memory.download(tensor)))
+    expect([count(driver, 'cuMemHostAlloc'), count(driver, 'cuMemFreeHost')]).toEqual([3, 0])
+    memory.close()
+    expectNothingLeft(driver)
+  })
+
   test('asks from this thread where workers have no context', async () => {
     const { memory, driver } = open({ workersFail: true })
     driver.isBusy = true

@@ -161,11 +161,6 @@ export class FakeDriver implements CudaDriver {
     return this.#queued('cuLaunchKernel', () => this.#runKernel(kernel, launch.params))
   }
 
-  cuTensorMapEncodeTiled(tensorMap: Uint8Array, elementType: number, rank: number): number {
-    tensorMap.set([elementType, rank])
-    return this.#result('cuTensorMapEncodeTiled')
-  }
-
   cuMemAlloc(address: BigUint64Array, bytes: number): number {
     const result = this.#result('cuMemAlloc')
     if (result !== Result.success) return result

@@ -2,7 +2,7 @@ import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { type AttentionSpec, attentionSpec, CONTRACT_VERSION, PHSA_4K } from '@phsa/core'
-import { expect, test } from 'vitest'
+import { afterEach, expect, test, vi } from 'vitest'
 import { readKernelArchive } from '../src/driver/kernel-archive.js'
 import { openDriver } from '../src/driver/open-driver.js'
 import { openBackend } from '../src/open-backend.js'
@@ -14,6 +14,8 @@ function open() {
   const driver = new FakeDriver({}, archive)
   return { driver, backend: openBackend(driver, archive, 0) }
 }
+
+afterEach(() => void vi.doUnmock('../src/driver/cuda-driver.js'))
 
 test('a backend says what it is', () => {
   const { backend } = open()
@@ -60,10 +62,40 @@ test('a lost backend is disposed without a word, and the next one works', async 
   expect(next.memory.alloc([3], 'f32').shape).toEqual([3])
 })
 
+test('prepare leaves the event loop its turns, and ends where the backend is disposed meanwhile', async () => {
+  const { backend, driver } = open()
+  const preparing = backend.prepare([spec])
+  expect(driver.modules.size).toBe(1)
+  backend.dispose()
+  await expect(preparing).rejects.toMatchObject({ code: 'disposed' })
+  expect(driver.modules.size).toBe(0)
+})
+
 test('no driver library, with what the loader says', async () => {
   await expect(openDriver('libno-such-driver.so.1')).rejects.toMatchObject({
     code: 'backend-unavailable',
     message: expect.stringMatching(/^cuda: no libno-such-driver.so.1: is NVIDIA's driver installed\? \(.+\)$/),
+  })
+})
+
+/** A library that every system of its kind has, and that is no driver. */
+const OTHER_LIBRARIES: Partial<Record<NodeJS.Platform, string>> = { linux: 'libm.so.6', darwin: 'libSystem.B.dylib', win32: 'kernel32.dll' }
+
+test('a driver library that lacks a function is too old', async () => {
+  const file = OTHER_LIBRARIES[process.platform]
+  await expect(openDriver(file)).rejects.toMatchObject({
+    code: 'backend-unavailable',
+    message: expect.stringMatching(`^cuda: ${file} is too old: it has no cu\\w+\\. Update NVIDIA's driver`),
+  })
+})
+
+test('koffi that does not load is not taken for a missing driver', async () => {
+  vi.doMock('../src/driver/cuda-driver.js', () => {
+    throw new Error('no native module')
+  })
+  await expect(openDriver()).rejects.toMatchObject({
+    code: 'backend-unavailable',
+    message: expect.stringMatching(/^cuda: koffi, which calls/),
   })
 })
 

@@ -1,9 +1,11 @@
 import type { AttendBackwardInput, AttendGradients } from '@phsa/core'
 import { queryMajor } from './attend.js'
+import { attendBackwardHopper, hasHopperBackward } from './attend-backward-hopper.js'
+import { computeDelta } from './attend-delta.js'
 import { kernelName, packedSequences, rulesOf } from './call-params.js'
-import { blocksOfWarps, THREADS } from './kernel-grid.js'
+import { THREADS } from './kernel-grid.js'
 import type { KernelDevice, KernelMemory } from './kernel-host.js'
-import { DeltaParams, KeyGradientParams, QueryGradientParams } from './kernel-params.js'
+import { KeyGradientParams, QueryGradientParams } from './kernel-params.js'
 import { packParams } from './param-layout.js'
 import { withSelectedLists } from './selected-lists.js'
 
@@ -15,13 +17,14 @@ const PAD = 4
 /** Gradients of q, k and v with the visible set held fixed, the same each time (spec 5). */
 export function attendBackward(device: KernelDevice, memory: KernelMemory, input: AttendBackwardInput): AttendGradients {
   const { q, k, v, selected, lse, dOut, layout, spec } = input
+  if (hasHopperBackward(device, spec)) return attendBackwardHopper(device, memory, input)
   const rows = layout.queryTokens * spec.heads
   const dq = memory.make(q.shape, spec.dtype)
   // Zero where no block is: rows of k past the last sequence.
   const dk = memory.alloc(k.shape, spec.dtype)
   const dv = memory.alloc(v.shape, spec.dtype)
   memory.scratch(rows * Float32Array.BYTES_PER_ELEMENT, ({ address: delta }) => {
-    computeDelta(device, memory, input, delta, rows)
+    computeDelta(device, memory, input, delta)
     const common = {
       q: memory.address(q),
       k: memory.address(k),
@@ -48,19 +51,4 @@ export function attendBackward(device: KernelDevice, memory: KernelMemory, input
     })
   })
   return { dq, dk, dv }
-}
-
-function computeDelta(
-  device: KernelDevice,
-  memory: KernelMemory,
-  { out, dOut, spec }: AttendBackwardInput,
-  delta: bigint,
-  rows: number,
-): void {
-  device.launch({
-    kernel: kernelName('attend_delta', spec),
-    grid: [blocksOfWarps(rows), 1, 1],
-    block: THREADS,
-    params: packParams(DeltaParams, { out: memory.address(out), dOut: memory.address(dOut), delta, rows }),
-  })
 }

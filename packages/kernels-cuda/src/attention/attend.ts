@@ -1,13 +1,18 @@
 import type { AttentionSpec } from '@phsa/core'
+import { attendTiles, hasAttendTiles } from './attend-tiles.js'
 import { headsAtOnce, kernelName } from './call-params.js'
 import { blocksOfWarps, THREADS } from './kernel-grid.js'
-import type { KernelDevice } from './kernel-host.js'
+import type { KernelDevice, KernelMemory } from './kernel-host.js'
 import { AttendParams } from './kernel-params.js'
 import { type ParamValues, packParams } from './param-layout.js'
 
 /** Queues attention over forced and selected blocks, packed or paged (spec 5); all of out and lse is written. */
-export function attend(device: KernelDevice, spec: AttentionSpec, params: ParamValues<typeof AttendParams>): void {
-  device.launch({ ...queryMajor('attend', spec, params.sequences.queryTokens), params: packParams(AttendParams, params) })
+export function attend(device: KernelDevice, memory: KernelMemory, spec: AttentionSpec, params: ParamValues<typeof AttendParams>): void {
+  if (hasAttendTiles(device, spec, params)) {
+    attendTiles(device, memory, spec, params)
+  } else {
+    device.launch({ ...queryMajor('attend', spec, params.sequences.queryTokens), params: packParams(AttendParams, params) })
+  }
 }
 
 /** Kernel, grid and block where a warp owns one query and a few heads of one KV head. */

@@ -41,7 +41,7 @@ export function cudaAttention(device: KernelDevice, memory: KernelMemory): Atten
       const { q, reps, layout, spec } = input
       return memory.scope(() => {
         const selected = memory.make([spec.kvHeads, layout.queryTokens, spec.topK], 'i32')
-        selectBlocks(device, spec, {
+        selectBlocks(device, memory, spec, {
           q: memory.address(q),
           reps: memory.address(reps),
           selected: memory.address(selected),
@@ -65,7 +65,7 @@ export function cudaAttention(device: KernelDevice, memory: KernelMemory): Atten
       return memory.scope(() => {
         const out = memory.make(q.shape, spec.dtype)
         const lse = memory.make([layout.queryTokens, spec.heads], 'f32')
-        attend(device, spec, {
+        attend(device, memory, spec, {
           q: memory.address(q),
           k: memory.address(k),
           v: memory.address(v),

@@ -1,8 +1,11 @@
 import type { DType, Memory, Tensor, TensorOwner } from '@phsa/core'
 import type { KernelLaunch } from '../driver/kernel-launch.js'
 
-/** What the operations need of a device: to queue a kernel. */
+/** What the operations need of a device: to queue a kernel, and to know which there are. */
 export interface KernelDevice {
+  readonly multiprocessors: number
+  /** Whether there is such a kernel for this GPU. */
+  hasKernel(name: string): boolean
   /** A grid with an extent of 0 is no launch. */
   launch(launch: KernelLaunch): void
 }

@@ -69,6 +69,12 @@ export const SelectParams = {
   rowsPerWarp: 'i32',
 } as const
 
+/** Of select_tiles_sm90. */
+export const SelectTilesParams = { reps: 'pointer', tiles: 'pointer', sequences: Sequences, rules: Rules } as const
+
+/** Of the kernels of select_blocks_sm90.cu that choose. */
+export const SelectTensorParams = { q: 'pointer', tiles: 'pointer', selected: 'pointer', sequences: Sequences, rules: Rules } as const
+
 /** Of select_top. */
 export const SelectTopParams = {
   scores: 'pointer',
@@ -92,6 +98,31 @@ export const AttendParams = {
   rules: Rules,
 } as const
 
+/** Of attend_overlap_sm90, attend_lists_sm90 and attend_tiles_sm90. */
+export const AttendTilesParams = {
+  q: 'pointer',
+  k: 'pointer',
+  v: 'pointer',
+  selected: 'pointer',
+  out: 'pointer',
+  lse: 'pointer',
+  units: 'pointer',
+  masks: 'pointer',
+  counts: 'pointer',
+  next: 'pointer',
+  excess: 'pointer',
+  wanted: 'pointer',
+  sequences: Sequences,
+  rules: Rules,
+  firstTile: 'i32',
+  tiles: 'i32',
+  capacity: 'i32',
+  words: 'i32',
+  listBlocks: 'i32',
+  samples: 'i32',
+  unitsLimit: 'i32',
+} as const
+
 /** Of count_selected, scan_selected and fill_selected. */
 export const SelectedListsParams = {
   selected: 'pointer',
@@ -101,6 +132,42 @@ export const SelectedListsParams = {
   rules: Rules,
   chunks: 'i32',
   chunkRows: 'i32',
+} as const
+
+/** Of count_block_lists, sum_block_lists, scan_block_lists and fill_block_lists. */
+export const BlockListsParams = {
+  selected: 'pointer',
+  wanted: 'pointer',
+  offsets: 'pointer',
+  starts: 'pointer',
+  entries: 'pointer',
+  sequences: Sequences,
+  rules: Rules,
+  sectionRows: 'i32',
+  chunks: 'i32',
+  chunkRows: 'i32',
+  rangeBlocks: 'i32',
+} as const
+
+/** Of attend_selected and merge_selected. */
+export const AttendSelectedParams = {
+  q: 'pointer',
+  k: 'pointer',
+  v: 'pointer',
+  selected: 'pointer',
+  wanted: 'pointer',
+  starts: 'pointer',
+  entries: 'pointer',
+  partials: 'pointer',
+  partialLse: 'pointer',
+  out: 'pointer',
+  lse: 'pointer',
+  sequences: Sequences,
+  rules: Rules,
+  section: 'i32',
+  sectionRows: 'i32',
+  firstHead: 'i32',
+  slabHeads: 'i32',
 } as const
 
 /** Of attend_delta. */
@@ -138,6 +205,72 @@ export const KeyGradientParams = {
   keyTiles: 'i32',
 } as const
 
+/** Of attend_forced_gradient_sm90 and attend_forced_gradient_sum. */
+export const ForcedKeyGradientParams = {
+  q: 'pointer',
+  k: 'pointer',
+  v: 'pointer',
+  lse: 'pointer',
+  delta: 'pointer',
+  dOut: 'pointer',
+  dk: 'pointer',
+  dv: 'pointer',
+  partials: 'pointer',
+  sequences: Sequences,
+  rules: Rules,
+  chunk: 'i32',
+  chunkItems: 'i32',
+  initTiles: 'i32',
+} as const
+
+/** Of attend_query_gradient_sm90. */
+export const QueryGradientSlabParams = {
+  q: 'pointer',
+  k: 'pointer',
+  v: 'pointer',
+  selected: 'pointer',
+  lse: 'pointer',
+  delta: 'pointer',
+  dOut: 'pointer',
+  dqPartials: 'pointer',
+  dq: 'pointer',
+  sequences: Sequences,
+  rules: Rules,
+  firstRow: 'i32',
+  rows: 'i32',
+  firstKvHead: 'i32',
+  kvHeads: 'i32',
+} as const
+
+/** Of selected_gradient_cut, selected_gradient_m16 to m64 and selected_gradient_finish. */
+export const SelectedGradientParams = {
+  q: 'pointer',
+  k: 'pointer',
+  v: 'pointer',
+  lse: 'pointer',
+  delta: 'pointer',
+  dOut: 'pointer',
+  starts: 'pointer',
+  entries: 'pointer',
+  dkSums: 'pointer',
+  dvSums: 'pointer',
+  dk: 'pointer',
+  dv: 'pointer',
+  dqPartial: 'pointer',
+  counters: 'pointer',
+  lists: 'pointer',
+  pieces: 'pointer',
+  partials: 'pointer',
+  sequences: Sequences,
+  rules: Rules,
+  firstRow: 'i32',
+  rows: 'i32',
+  firstKvHead: 'i32',
+  kvHeads: 'i32',
+  last: 'i32',
+  pieceEntries: 'i32',
+} as const
+
 /** Of block_mass. */
 export const BlockMassParams = {
   q: 'pointer',
@@ -157,8 +290,8 @@ export const SelectionLossInput = {
   mass: 'pointer',
   rows: 'pointer',
   headLogs: 'pointer',
-  blockLogs: 'pointer',
-  headTotals: 'pointer',
+  blockExcesses: 'pointer',
+  headExcesses: 'pointer',
   partial: 'pointer',
   totals: 'pointer',
   sequences: Sequences,

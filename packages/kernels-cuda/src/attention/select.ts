@@ -4,6 +4,7 @@ import { blocksOfWarps, rowTiles, THREADS, WARPS } from './kernel-grid.js'
 import type { KernelDevice, KernelMemory } from './kernel-host.js'
 import { type Rules, SelectParams, SelectTopParams, type Sequences } from './kernel-params.js'
 import { type ParamValues, packParams } from './param-layout.js'
+import { hasSelectTiles, selectTiles } from './select-tiles.js'
 
 /** Query heads whose scores a lane keeps at once, representatives of a tile, and floats of padding: kRows, kTile and kPad of select_blocks.cu. */
 const ROWS = 8
@@ -21,9 +22,13 @@ export interface SelectCall {
 }
 
 /** Queues the choice of blocks (spec 4). */
-export function selectBlocks(device: KernelDevice, spec: AttentionSpec, call: SelectCall): void {
+export function selectBlocks(device: KernelDevice, memory: KernelMemory, spec: AttentionSpec, call: SelectCall): void {
   const { sequences, rules } = call
   if (rules.topK === 0 || sequences.queryTokens === 0) return
+  if (hasSelectTiles(device, spec, call)) {
+    selectTiles(device, memory, spec, call)
+    return
+  }
   const group = spec.heads / spec.kvHeads
   const queriesPerWarp = Math.max(1, Math.floor(ROWS / group))
   const rowsPerWarp = Math.ceil((queriesPerWarp * group) / ROWS) * ROWS

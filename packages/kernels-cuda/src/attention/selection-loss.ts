@@ -59,7 +59,7 @@ function withLoss(
   const samples = spec.kvHeads * count
   const group = spec.heads / spec.kvHeads
   const loss = memory.make([1], 'f32')
-  const words = 2 + samples * (2 + 2 * group + layout.maxBlocks)
+  const words = 2 + samples * (2 + 3 * group + 2 * layout.maxBlocks)
   memory.scratch(words * Float32Array.BYTES_PER_ELEMENT, ({ address }) => {
     const at = (word: number) => address + BigInt(word * Float32Array.BYTES_PER_ELEMENT)
     const input = {
@@ -70,8 +70,8 @@ function withLoss(
       totals: at(0),
       partial: at(2),
       headLogs: at(2 + samples * 2),
-      headTotals: at(2 + samples * (2 + group)),
-      blockLogs: at(2 + samples * (2 + 2 * group)),
+      blockExcesses: at(2 + samples * (2 + 2 * group)),
+      headExcesses: at(2 + samples * (2 + 2 * group + 2 * layout.maxBlocks)),
       sequences: packedSequences(memory, layout),
       rules: rulesOf(spec),
       count,

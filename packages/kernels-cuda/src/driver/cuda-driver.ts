@@ -1,5 +1,6 @@
+import { BackendUnavailableError } from '@phsa/core'
 import koffi, { type LibraryHandle } from 'koffi'
-import { driverLibrary } from './driver-library.js'
+import { driverLibrary, UPDATE_DRIVER } from './driver-library.js'
 
 /** Handle or address as the driver hands it out; 0n is null. */
 export type Handle = bigint
@@ -32,21 +33,6 @@ export interface CudaDriver {
   cuFuncSetAttribute(kernel: Handle, attribute: number, value: number): number
   /** @param params all arguments, packed as the kernel's parameter struct; copied before the call returns */
   cuLaunchKernel(kernel: Handle, grid: Extents, threads: number, sharedBytes: number, stream: Handle, params: Uint8Array): number
-  /** @param tensorMap 128 bytes, written */
-  cuTensorMapEncodeTiled(
-    tensorMap: Uint8Array,
-    elementType: number,
-    rank: number,
-    address: Handle,
-    extents: BigUint64Array,
-    strides: BigUint64Array,
-    box: Uint32Array,
-    elementStrides: Uint32Array,
-    interleave: number,
-    swizzle: number,
-    l2Promotion: number,
-    outOfBounds: number,
-  ): number
 
   cuMemAlloc(address: BigUint64Array, bytes: number): number
   cuMemFree(address: Handle): number
@@ -82,7 +68,6 @@ export interface CudaDriver {
 
 /** Parameters of a kernel may take 4 KB on every GPU. */
 const PARAMS_BYTES = 4096
-const TENSOR_MAP_BYTES = 128
 const LAUNCH_PARAM_BUFFER_POINTER = 1n
 const LAUNCH_PARAM_BUFFER_SIZE = 2n
 
@@ -92,21 +77,23 @@ const SIZE = 'uint64'
 const OUT = 'void *'
 
 type BoundFunction = ReturnType<LibraryHandle['func']>
+type Bind = (name: string, ...parameters: string[]) => BoundFunction
 
 /**
  * Opens the driver's library, or another one with its functions.
- * @throws Error of the loader where there is none, or where it lacks a function
+ * @throws Error of the loader where there is none
+ * @throws BackendUnavailableError where it lacks a function
  */
 export function loadCudaDriver(file = driverLibrary()): CudaDriver {
   const library = koffi.load(file)
   // Where the argument type is `void *`, a typed array is passed by its address: nothing is copied, results are written into it.
-  const bind = (name: string, ...parameters: string[]): BoundFunction => library.func(name, 'int', parameters)
+  const bind: Bind = (name, ...parameters) => requireFunction(file, name, () => library.func(name, 'int', parameters))
   const eventSynchronize = bind('cuEventSynchronize', HANDLE)
   const bindText = (name: string) => {
-    const bound = library.func(`int ${name}(int result, _Out_ const char **text)`)
+    const describe = requireFunction(file, name, () => library.func(`int ${name}(int result, _Out_ const char **text)`))
     return (result: number): string => {
       const text: (string | null)[] = [null]
-      bound(result, text)
+      describe(result, text)
       return text[0] ?? `CUDA result ${result}`
     }
   }
@@ -125,8 +112,7 @@ export function loadCudaDriver(file = driverLibrary()): CudaDriver {
     cuModuleUnload: bind('cuModuleUnload', HANDLE),
     cuModuleGetFunction: bind('cuModuleGetFunction', OUT, HANDLE, 'str'),
     cuFuncSetAttribute: bind('cuFuncSetAttribute', HANDLE, 'int', 'int'),
-    cuLaunchKernel: bindLaunch(library),
-    cuTensorMapEncodeTiled: bindEncode(library),
+    cuLaunchKernel: bindLaunch(bind),
     cuMemAlloc: bind('cuMemAlloc_v2', OUT, SIZE),
     cuMemFree: bind('cuMemFree_v2', HANDLE),
     cuMemGetInfo: bind('cuMemGetInfo_v2', OUT, OUT),
@@ -155,14 +141,21 @@ export function loadCudaDriver(file = driverLibrary()): CudaDriver {
   }
 }
 
+function requireFunction(file: string, name: string, bind: () => BoundFunction): BoundFunction {
+  try {
+    return bind()
+  } catch (cause) {
+    throw new BackendUnavailableError(`cuda: ${file} is too old: it has no ${name}. ${UPDATE_DRIVER}`, { cause })
+  }
+}
+
 function withLength(bound: BoundFunction): CudaDriver['cuDeviceGetName'] {
   return (name, device) => bound(name, name.length, device)
 }
 
 /** Arguments go as one packed buffer in native memory that is used again: an array of pointers to each costs three times as much. */
-function bindLaunch(library: LibraryHandle): CudaDriver['cuLaunchKernel'] {
-  const parameters = [HANDLE, ...Array<string>(7).fill('uint'), HANDLE, 'void *', 'void *']
-  const launch = library.func('cuLaunchKernel', 'int', parameters)
+function bindLaunch(bind: Bind): CudaDriver['cuLaunchKernel'] {
+  const launch = bind('cuLaunchKernel', HANDLE, ...Array<string>(7).fill('uint'), HANDLE, 'void *', 'void *')
   const params = koffi.alloc('uint8', PARAMS_BYTES) as bigint
   const bytes = new Uint8Array(koffi.view(params, PARAMS_BYTES))
   const size = BigUint64Array.of(0n)
@@ -171,19 +164,5 @@ function bindLaunch(library: LibraryHandle): CudaDriver['cuLaunchKernel'] {
     bytes.set(packed)
     size[0] = BigInt(packed.length)
     return launch(kernel, x, y, z, threads, 1, 1, sharedBytes, stream, null, extra)
-  }
-}
-
-/** The driver takes an address aligned to 64 bytes, which memory of JavaScript need not have. */
-function bindEncode(library: LibraryHandle): CudaDriver['cuTensorMapEncodeTiled'] {
-  const parameters = [HANDLE, 'int', 'uint', HANDLE, 'void *', 'void *', 'void *', 'void *', 'int', 'int', 'int', 'int']
-  const encode = library.func('cuTensorMapEncodeTiled', 'int', parameters)
-  const block = koffi.alloc('uint8', TENSOR_MAP_BYTES + 63) as bigint
-  const aligned = (block + 63n) & ~63n
-  const bytes = new Uint8Array(koffi.view(aligned, TENSOR_MAP_BYTES))
-  return (tensorMap, ...description) => {
-    const result = encode(aligned, ...description)
-    tensorMap.set(bytes)
-    return result
   }
 }

@@ -6,7 +6,6 @@ import { type KernelArchive, runsOn } from './kernel-archive.js'
 import type { KernelLaunch } from './kernel-launch.js'
 import { LoadedKernels } from './loaded-kernels.js'
 import { isSticky, Result } from './result-codes.js'
-import { encodeTensorMap, type TensorMap } from './tensor-map.js'
 
 /** CU_STREAM_NON_BLOCKING: work of others on the default stream does not order with ours. */
 const NON_BLOCKING = 1
@@ -101,18 +100,10 @@ export class Device {
     return this.#kernels.has(name)
   }
 
-  /** Loads every kernel. */
-  loadKernels(): void {
+  /** Loads the kernels of one source file. @returns false where all were loaded */
+  loadNextKernels(): boolean {
     this.#enter()
-    this.#kernels.loadAll()
-  }
-
-  /** A tensor map as a kernel takes it among its arguments, 128 bytes. */
-  encodeTensorMap(map: TensorMap): Uint8Array {
-    this.#enter()
-    const bytes = new Uint8Array(128)
-    this.check('cuTensorMapEncodeTiled', encodeTensorMap(this.#driver, bytes, map))
-    return bytes
+    return this.#kernels.loadNext()
   }
 
   /** The address of new device memory, or undefined where there is no room. */
@@ -245,11 +236,18 @@ export class Device {
     if (result === Result.success) return
     const text = failureText(this.#driver, call, result)
     if (isSticky(result)) throw this.#lose(text)
-    if (result === Result.outOfMemory) throw new OutOfMemoryError(`${text}. Dispose tensors, or make fewer at once.`)
+    if (result === Result.outOfMemory) throw new OutOfMemoryError(`${text}${this.#freeText()}. Dispose tensors, or make fewer at once.`)
     if (result === Result.unsupportedPtxVersion) {
       throw new CudaError(result, `${text}: the driver cannot compile the kernels for this GPU; update NVIDIA's driver.`)
     }
     throw new CudaError(result, `${text}. This is a mistake in @phsa/kernels-cuda; please report it.`)
+  }
+
+  /** For messages: nothing where the driver does not say. */
+  #freeText(): string {
+    const [free, total] = [new BigUint64Array(1), new BigUint64Array(1)]
+    const known = this.#driver.cuMemGetInfo(free, total) === Result.success
+    return known ? `; ${free[0]} of ${total[0]} bytes are free on the GPU` : ''
   }
 
   #lose(text: string): BackendLostError {

@@ -1,6 +1,7 @@
 import { BackendUnavailableError } from '@phsa/core'
 import type { CudaDriver } from './cuda-driver.js'
 import { failureText } from './cuda-error.js'
+import { UPDATE_DRIVER } from './driver-library.js'
 import { Result } from './result-codes.js'
 
 /** A GPU and what its driver says of it. */
@@ -46,7 +47,7 @@ export function findDevice(driver: CudaDriver, ordinal: number, leastDriver: num
   const driverVersion = integer('cuDriverGetVersion', (value) => driver.cuDriverGetVersion(value))
   if (driverVersion < leastDriver) {
     throw new BackendUnavailableError(
-      `cuda: the driver serves CUDA ${cudaVersion(driverVersion)}; the kernels need CUDA ${cudaVersion(leastDriver)}. Update NVIDIA's driver (CUDA 13.0 comes with 580).`,
+      `cuda: the driver serves CUDA ${cudaVersion(driverVersion)}; the kernels need CUDA ${cudaVersion(leastDriver)}. ${UPDATE_DRIVER}`,
     )
   }
   const count = integer('cuDeviceGetCount', (value) => driver.cuDeviceGetCount(value))

@@ -33,7 +33,7 @@ export function readKernelArchive(folder = builtFolder()): KernelArchive {
   const [fatbin, index] = ['phsa-kernels.fatbin', 'phsa-kernels.json'].map((name) => join(folder, name))
   if (!existsSync(fatbin) || !existsSync(index)) {
     throw new BackendUnavailableError(
-      'cuda: the kernels were not built, because nvcc was missing when this package was. Install CUDA toolkit 13 and run `node scripts/build-kernels.mjs --required` in packages/kernels-cuda, or install the published package, which has them.',
+      'cuda: the kernels were not built, because nvcc was missing when this package was built. Install CUDA toolkit 13 and run `node scripts/build-kernels.mjs --required` in packages/kernels-cuda, or install the published package, which has them.',
     )
   }
   const image = readFileSync(fatbin)

@@ -56,9 +56,11 @@ export class LoadedKernels {
     return kernel.handle
   }
 
-  /** Loads every module, so that no first launch waits for it. */
-  loadAll(): void {
-    for (const module of this.#moduleOf.values()) this.#load(module)
+  /** Loads one module, so that no first launch waits for it. @returns false where all were loaded */
+  loadNext(): boolean {
+    const next = [...this.#moduleOf.values()].find((module) => !this.#modules.has(module))
+    if (next) this.#load(next)
+    return next !== undefined
   }
 
   /** Unloads all modules. */

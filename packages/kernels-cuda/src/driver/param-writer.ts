@@ -13,29 +13,26 @@ export class ParamWriter {
 
   /** 8 bytes; 0n is null. */
   pointer(pointer: bigint | DevicePointer): this {
-    this.#view.setBigUint64(this.#take(8, 8), typeof pointer === 'bigint' ? pointer : pointer.address, true)
+    const at = this.#take(8, 8)
+    this.#view.setBigUint64(at, typeof pointer === 'bigint' ? pointer : pointer.address, true)
     return this
   }
 
   i64(value: number | bigint): this {
-    this.#view.setBigInt64(this.#take(8, 8), BigInt(value), true)
+    const at = this.#take(8, 8)
+    this.#view.setBigInt64(at, BigInt(value), true)
     return this
   }
 
   i32(value: number): this {
-    this.#view.setInt32(this.#take(4, 4), value, true)
+    const at = this.#take(4, 4)
+    this.#view.setInt32(at, value, true)
     return this
   }
 
   f32(value: number): this {
-    this.#view.setFloat32(this.#take(4, 4), value, true)
-    return this
-  }
-
-  /** A member that is packed already, such as a tensor map (128 bytes, aligned to 64). */
-  bytes(member: Uint8Array, alignment: number): this {
-    const at = this.#take(member.length, alignment)
-    new Uint8Array(this.#view.buffer).set(member, at)
+    const at = this.#take(4, 4)
+    this.#view.setFloat32(at, value, true)
     return this
   }
 

@@ -21,14 +21,11 @@ export interface Allocation {
  */
 export class CachingAllocator {
   readonly #source: MemorySource
-  readonly #keptAtMost: number
   readonly #free = new Map<number, Allocation[]>()
   #kept = 0
 
-  /** @param keptAtMost bytes to keep; what would be more goes back to the source */
-  constructor(source: MemorySource, keptAtMost = Number.POSITIVE_INFINITY) {
+  constructor(source: MemorySource) {
     this.#source = source
-    this.#keptAtMost = keptAtMost
   }
 
   /** Bytes that are kept for reuse. */
@@ -56,10 +53,6 @@ export class CachingAllocator {
   /** Takes memory back that nobody uses any more. */
   release(allocation: Allocation): void {
     if (allocation.bytes === 0) return
-    if (this.#kept + allocation.bytes > this.#keptAtMost) {
-      this.#source.free(allocation.address)
-      return
-    }
     this.#kept += allocation.bytes
     const list = this.#free.get(allocation.bytes)
     if (list) list.push(allocation)

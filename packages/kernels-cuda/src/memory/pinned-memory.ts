@@ -2,15 +2,15 @@ import { OutOfMemoryError } from '@phsa/core'
 import type { Device } from '../driver/device.js'
 import { type Allocation, CachingAllocator } from './caching-allocator.js'
 
-/** Page-locked memory that is kept for reuse; locking pages is slow. */
-const KEPT_BYTES = 256 * 2 ** 20
-
 /** Page-locked host memory that JavaScript reads and writes too. */
 export interface PinnedBlock extends Allocation {
   readonly buffer: ArrayBuffer
 }
 
-/** Page-locked host memory, which the GPU copies from and to by itself while the host goes on. */
+/**
+ * Page-locked host memory, which the GPU copies from and to by itself while the host goes on. All of it is kept for reuse: locking pages is slow, and the
+ * driver unlocks none before the GPU is done with what is queued, which would block the event loop after a download.
+ */
 export class PinnedMemory {
   readonly #device: Device
   readonly #allocator: CachingAllocator
@@ -19,16 +19,13 @@ export class PinnedMemory {
 
   constructor(device: Device) {
     this.#device = device
-    this.#allocator = new CachingAllocator(
-      {
-        allocate: (bytes) => device.allocateHost(bytes),
-        free: (address) => {
-          this.#buffers.delete(address)
-          device.freeHost(address)
-        },
+    this.#allocator = new CachingAllocator({
+      allocate: (bytes) => device.allocateHost(bytes),
+      free: (address) => {
+        this.#buffers.delete(address)
+        device.freeHost(address)
       },
-      KEPT_BYTES,
-    )
+    })
   }
 
   /** @throws OutOfMemoryError where the system locks no more pages */

@@ -47,7 +47,7 @@ export function cudaPaged(device: KernelDevice, memory: KernelMemory): PagedAtte
       const { reps } = addressesOf(cache)
       return memory.scope(() => {
         const selected = memory.make([spec.kvHeads, batch.queryTokens, batch.maxTopK], 'i32')
-        selectBlocks(device, spec, {
+        selectBlocks(device, memory, spec, {
           q: memory.address(q),
           reps,
           selected: memory.address(selected),
@@ -66,7 +66,7 @@ export function cudaPaged(device: KernelDevice, memory: KernelMemory): PagedAtte
       return memory.scope(() => {
         const out = memory.make(q.shape, spec.dtype)
         const lse = memory.make([batch.queryTokens, spec.heads], 'f32')
-        attend(device, spec, {
+        attend(device, memory, spec, {
           q: memory.address(q),
           k: keyPages,
           v: valuePages,

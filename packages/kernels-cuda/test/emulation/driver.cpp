@@ -118,10 +118,6 @@ int cuLaunchKernel(uint64_t kernel, unsigned x, unsigned y, unsigned z, unsigned
   return failure.empty() ? kSuccess : fail(info.name + ": " + failure);
 }
 
-int cuTensorMapEncodeTiled(void*, int, unsigned, uint64_t, const void*, const void*, const void*, const void*, int, int, int, int) {
-  return kInvalidValue;
-}
-
 int cuMemAlloc_v2(uint64_t* address, size_t bytes) {
   if (lost) return kLaunchFailed;
   if (usedBytes + bytes > kTotalBytes) return kOutOfMemory;

@@ -1,0 +1,510 @@
+// selected_gradient_sm90.cu: gradients of attention through the selected blocks, key-major (spec 5). Deterministic: sums have a fixed order.
+//
+// A group of m / 16 warps owns a key block of one KV head, 16 keys a warp, and walks the list of the queries that selected it (selected_lists.cu), 16 query
+// heads at a time. Their rows of q and dOut come through a ring of cp.async stages, so that gathers run ahead of the products. The products are
+// transposed, S^T = K q^T and dP^T = V dOut^T: their accumulators are already the left operands of dV += P^T dOut and dK += dS^T q, which stay in registers for the
+// whole list, as do the fragments of K and V. dS K is the query's part from this block, written in bf16 at (row, slot) for the kernel that sums dq.
+// A list longer than a piece is walked by several groups; all but the first leave f32 partials, which selected_gradient_finish adds in order.
+// Bound: bytes between L2 and the multiprocessors, 6 x 128 bytes a query head and block.
+#include "hopper.cuh"
+#include "sequences.cuh"
+#include "warp.cuh"
+
+struct SelectedGradientParams {
+  const void* q;        // bf16 [Tq, Hq, 128]
+  const void* k;        // bf16 [Tk, Hkv, 128]
+  const void* v;
+  const float* lse;     // [Tq, Hq]
+  const float* delta;   // [Tq, Hq]
+  const void* dOut;     // bf16 [Tq, Hq, 128]
+  const int* starts;    // [Hkv, blocks + 1]: lists within the entries of a KV head
+  const int* entries;   // [Hkv, Tq * topK]: row * topK + slot, ascending within a list
+  float* dkSums;        // [Tk, Hkv, 128]: what was summed before, the forced part at first
+  float* dvSums;
+  void* dk;             // bf16 [Tk, Hkv, 128], written where `last`
+  void* dv;
+  void* dqPartial;      // bf16 [kvHeads, rows, topK, G, 128] of the slab, defined where selected
+  int* counters;        // [2], zero beforehand: pieces in `pieces`, items taken
+  int* lists;           // [kvHeads of the slab, blocks, 4]: first entry, entries, first of its pieces
+  int* pieces;          // [.., 2]: list, piece from 1
+  float* partials;      // [.., m / 16, 2, 16, 32, 4]: dK and dV of those pieces as the lanes hold them
+  Sequences sequences;
+  Rules rules;
+  int firstRow;         // the slab
+  int rows;
+  int firstKvHead;
+  int kvHeads;
+  int last;             // whether no slab with other rows follows
+  int pieceEntries;
+};
+
+constexpr int kHeadDim = 128;
+constexpr int kRowBytes = kHeadDim * 2;
+/** Query heads that a group works on at a time. */
+constexpr int kTileRows = 16;
+constexpr int kTileBytes = kTileRows * kRowBytes;
+constexpr int kBlockWarps = 8;
+constexpr int kBlockThreads = kBlockWarps * kLanes;
+constexpr float kLog2E = 1.4426950408889634f;
+
+/** Chunk of 16 bytes of a row of 256, swizzled. */
+PHSA_DEVICE uint32_t place(int row, int chunk) { return row * kRowBytes + ((chunk ^ (row & 7)) << 4); }
+
+/**
+ * Shared memory of a thread block, each part for one group after the other: stages of q and dOut, the group's keys in the order that dq is stored in, stages
+ * of lse and delta, dS, the item. The first two begin at multiples of 256.
+ */
+template <int M>
+struct BlockShared {
+  static constexpr int kSlices = M / 16;
+  static constexpr int kGroups = kBlockWarps / kSlices;
+  static constexpr int kStages = M == 16 ? 3 : 4;
+  static constexpr int kRingBytes = kStages * 2 * kTileBytes;
+  static constexpr int kKeyBytes = M * kRowBytes;
+  static constexpr int kScalarBytes = kStages * 2 * kTileRows * 4;
+  static constexpr int kDScoreBytes = M == 16 ? 0 : M * kTileRows * 2;
+  static constexpr int kItemBytes = M == 16 ? 0 : 16;
+  static constexpr int kKeys = kGroups * kRingBytes;
+  static constexpr int kScalars = kKeys + kGroups * kKeyBytes;
+  static constexpr int kDScores = kScalars + kGroups * kScalarBytes;
+  static constexpr int kItems = kDScores + kGroups * kDScoreBytes;
+  static constexpr int kBytes = kItems + kGroups * kItemBytes;
+};
+
+PHSA_DEVICE void copyAsync4(uint32_t target, const void* source) {
+  asm volatile("cp.async.ca.shared.global [%0], [%1], 4;\n" ::"r"(target), "l"(source));
+}
+
+/** An 8 x 8 matrix of bf16 spread over the warp, transposed. */
+PHSA_DEVICE uint32_t transposeMatrix(uint32_t a) {
+  uint32_t d;
+  asm volatile("movmatrix.sync.aligned.m8n8.trans.b16 %0, %1;\n" : "=r"(d) : "r"(a));
+  return d;
+}
+
+/** Written once and read by a later kernel: first to leave the cache. */
+PHSA_DEVICE void storeStreaming(void* target, const uint32_t (&values)[4]) {
+  asm volatile("st.global.cs.v4.b32 [%0], {%1, %2, %3, %4};\n" ::"l"(target), "r"(values[0]), "r"(values[1]), "r"(values[2]), "r"(values[3]) : "memory");
+}
+
+template <int Slices>
+PHSA_DEVICE void syncGroup(int group) {
+  if constexpr (Slices == 1) {
+    __syncwarp();
+  } else {
+    syncThreads(1 + group, Slices * kLanes);
+  }
+}
+
+/** The first of entries[begin .. end) that is at least `value`. */
+PHSA_DEVICE int firstAtLeast(const int* entries, int begin, int end, int value) {
+  while (begin < end) {
+    const int middle = begin + (end - begin) / 2;
+    if (entries[middle] < value) {
+      begin = middle + 1;
+    } else {
+      end = middle;
+    }
+  }
+  return begin;
+}
+
+/** Cuts each list of the slab into pieces. Where pieces lie differs from run to run, the order in which they are summed does not. */
+PHSA_DEVICE void cutLists(const SelectedGradientParams& params) {
+  const Sequences& sequences = params.sequences;
+  const int topK = params.rules.topK;
+  const int index = blockIdx.x * kThreads + threadIdx.x;
+  if (index >= params.kvHeads * sequences.blocks) return;
+  const int kvHead = params.firstKvHead + index / sequences.blocks;
+  int begin = 0;
+  int end = 0;
+  if (params.starts) {
+    const int* starts = params.starts + static_cast<int64_t>(kvHead) * (sequences.blocks + 1) + index % sequences.blocks;
+    const int* entries = params.entries + static_cast<int64_t>(kvHead) * sequences.queryTokens * topK;
+    begin = starts[0];
+    end = starts[1];
+    if (params.firstRow > 0) begin = firstAtLeast(entries, begin, end, params.firstRow * topK);
+    if (params.firstRow + params.rows < sequences.queryTokens) end = firstAtLeast(entries, begin, end, (params.firstRow + params.rows) * topK);
+  }
+  const int more = max(0, (end - begin - 1) / params.pieceEntries);
+  const int first = more > 0 ? atomicAdd(&params.counters[0], more) : 0;
+  reinterpret_cast<int4*>(params.lists)[index] = make_int4(begin, end - begin, first, more);
+  for (int piece = 0; piece < more; piece++) reinterpret_cast<int2*>(params.pieces)[first + piece] = make_int2(index, piece + 1);
+}
+
+/** Where the 16 keys of a warp are. */
+struct KeySlice {
+  int kvHead;
+  int sequence;  // S for a block of none
+  int firstKey;  // position
+  int keys;      // of the 16 that exist
+  int64_t row;   // of the first in k and v
+};
+
+PHSA_DEVICE KeySlice keySlice(const SelectedGradientParams& params, int list, int slice) {
+  const Sequences& sequences = params.sequences;
+  const int block = list % sequences.blocks;
+  KeySlice keys;
+  keys.kvHead = params.firstKvHead + list / sequences.blocks;
+  keys.sequence = lastStartAtMost(sequences.blockStarts, sequences.sequences + 1, block);
+  if (keys.sequence == sequences.sequences) return keys;
+  keys.firstKey = (block - sequences.blockStarts[keys.sequence]) * params.rules.blockSize + slice * 16;
+  keys.keys = max(0, min(16, keyCount(sequences, keys.sequence) - keys.firstKey));
+  keys.row = static_cast<int64_t>(sequences.keyStarts[keys.sequence]) + keys.firstKey;
+  return keys;
+}
+
+/** 16 keys as left operands. */
+PHSA_DEVICE void loadFragments(const void* from, const KeySlice& keys, int kvHeads, uint32_t (&fragments)[8][4]) {
+  const int lane = laneIndex();
+#pragma unroll
+  for (int half = 0; half < 2; half++) {
+    const int key = lane / 4 + half * 8;
+    const uint32_t* row = static_cast<const uint32_t*>(from) + ((keys.row + key) * kvHeads + keys.kvHead) * (kHeadDim / 2) + lane % 4;
+#pragma unroll
+    for (int k = 0; k < 8; k++) {
+      fragments[k][half] = key < keys.keys ? row[k * 8] : 0;
+      fragments[k][2 + half] = key < keys.keys ? row[k * 8 + 4] : 0;
+    }
+  }
+}
+
+/** Adds a warp's sums to those of before, in f32 or, where they are `final`, to bf16. */
+PHSA_DEVICE void addSums(float* before, void* target, const KeySlice& keys, int kvHeads, bool final, const float (&sums)[16][4]) {
+  const int lane = laneIndex();
+#pragma unroll
+  for (int half = 0; half < 2; half++) {
+    const int key = lane / 4 + half * 8;
+    if (key >= keys.keys) continue;
+    const int64_t row = ((keys.row + key) * kvHeads + keys.kvHead) * kHeadDim + lane % 4 * 2;
+    // All on their way before the first is needed.
+    float2 total[16];
+#pragma unroll
+    for (int n = 0; n < 16; n++) total[n] = *reinterpret_cast<const float2*>(before + row + n * 8);
+#pragma unroll
+    for (int n = 0; n < 16; n++) {
+      total[n].x += sums[n][2 * half];
+      total[n].y += sums[n][2 * half + 1];
+      if (final) {
+        *reinterpret_cast<uint32_t*>(static_cast<uint16_t*>(target) + row + n * 8) = packBf16(total[n].x, total[n].y);
+      } else {
+        *reinterpret_cast<float2*>(before + row + n * 8) = total[n];
+      }
+    }
+  }
+}
+
+PHSA_DEVICE float4* partialOf(const SelectedGradientParams& params, int slices, int piece, int slice, int which) {
+  return reinterpret_cast<float4*>(params.partials) + ((static_cast<int64_t>(piece) * slices + slice) * 2 + which) * 16 * kLanes + laneIndex();
+}
+
+template <int M>
+PHSA_DEVICE void selectedGradient(const SelectedGradientParams& params) {
+  using Shared = BlockShared<M>;
+  constexpr int kSlices = Shared::kSlices;
+  constexpr int kStages = Shared::kStages;
+  PHSA_DYNAMIC_SHARED(bytes);
+  const Sequences& sequences = params.sequences;
+  const Rules& rules = params.rules;
+  const int lane = laneIndex();
+  const int warp = threadIdx.x / kLanes;
+  const int group = warp / kSlices;
+  const int slice = warp % kSlices;
+  const uint32_t shared = sharedAddress(bytes);
+  const uint32_t ring = shared + group * Shared::kRingBytes;
+  const uint32_t ownKeys = Shared::kKeys + group * Shared::kKeyBytes;
+  const uint32_t ownScalars = Shared::kScalars + group * Shared::kScalarBytes;
+  const uint32_t ownDScores = Shared::kDScores + group * Shared::kDScoreBytes;
+  int* const ownItem = reinterpret_cast<int*>(bytes + Shared::kItems + group * Shared::kItemBytes);
+  const int headBits = 31 - __clz(rules.heads / rules.kvHeads);
+  const int heads = 1 << headBits;
+  const int tileEntries = kTileRows >> headBits;
+  const float factor = rules.scale * kLog2E;
+  const int pieces = params.counters[0];
+  const int items = pieces + params.kvHeads * sequences.blocks;
+
+  // Offsets within q, dOut or keys of what this lane copies or loads; the other chunks of the row are an exclusive or of 32 bytes away.
+  const uint32_t copied = place(lane / 16, lane % 16);
+  const uint32_t straight = place(lane % 8 + lane / 16 * 8, lane / 8 % 2);
+  const uint32_t transposed = place(lane % 16, lane / 16);
+
+  int upcomingItem = 0;
+  auto fetchItem = [&]() {
+    if (slice == 0 && lane == 0) upcomingItem = atomicAdd(&params.counters[1], 1);
+  };
+  fetchItem();
+  while (true) {
+    int item = upcomingItem;
+    if constexpr (kSlices == 1) {
+      item = __shfl_sync(kWholeWarp, item, 0);
+    } else {
+      if (slice == 0 && lane == 0) *ownItem = item;
+      syncGroup<kSlices>(group);
+      item = *ownItem;
+    }
+    if (item >= items) return;
+    fetchItem();
+    int list = item - pieces;
+    int piece = 0;
+    if (item < pieces) {
+      const int2 later = reinterpret_cast<const int2*>(params.pieces)[item];
+      list = later.x;
+      piece = later.y;
+    }
+    const int4 range = reinterpret_cast<const int4*>(params.lists)[list];
+    const KeySlice keys = keySlice(params, list, slice);
+    if (keys.sequence == sequences.sequences) {
+      syncGroup<kSlices>(group);
+      continue;
+    }
+    const int count = min(params.pieceEntries, range.y - piece * params.pieceEntries);
+    const int* entries = params.entries + static_cast<int64_t>(keys.kvHead) * sequences.queryTokens * rules.topK + range.x + piece * params.pieceEntries;
+    const int tiles = (count + tileEntries - 1) >> (4 - headBits);
+
+    // A tile's gathers: lane l knows the entry of row l % 16, the last one again behind the end. The entries of the tile after it are already on their way.
+    const int ownEntry = lane % kTileRows >> headBits;
+    int upcoming = 0;
+    int gathered[kStages];
+    auto fetchEntry = [&](int tile) { upcoming = entries[min(tile * tileEntries + ownEntry, count - 1)]; };
+    auto load = [&](int tile) {
+      if (tile < tiles) {
+        const int entry = upcoming;
+        gathered[kStages - 1] = entry;
+        fetchEntry(tile + 1);
+        const int head = entry / rules.topK * rules.heads + (keys.kvHead << headBits) + (lane & (heads - 1));
+        const int stage = tile % kStages;
+        if (slice == 0) {
+          const uint32_t at = ownScalars + (stage * 2 * kTileRows + lane) * 4;
+          if (tile * tileEntries + ownEntry < count) {
+            copyAsync4(shared + at, (lane < kTileRows ? params.lse : params.delta) + head);
+          } else {
+            // No probability.
+            *reinterpret_cast<float*>(bytes + at) = lane < kTileRows ? INFINITY : 0.0f;
+          }
+        }
+        const uint32_t to = ring + stage * 2 * kTileBytes + copied;
+#pragma unroll
+        for (int i = 0; i < kTileRows / 2 / kSlices; i++) {
+          const int pair = i * kSlices + slice;
+          const int64_t from = static_cast<int64_t>(__shfl_sync(kWholeWarp, head, pair * 2 + lane / 16)) * kRowBytes + lane % 16 * 16;
+          const uint32_t target = (to ^ pair % 4 * 32) + pair * 2 * kRowBytes;
+          copyAsync16(target, static_cast<const unsigned char*>(params.q) + from, true);
+          copyAsync16(target + kTileBytes, static_cast<const unsigned char*>(params.dOut) + from, true);
+        }
+      }
+      commitCopies();
+    };
+    if (tiles > 0) fetchEntry(0);
+#pragma unroll
+    for (int tile = 0; tile < kStages - 1; tile++) {
+      load(tile);
+#pragma unroll
+      for (int i = 0; i < kStages - 1; i++) gathered[i] = gathered[i + 1];
+    }
+
+    uint32_t keyFragments[8][4];
+    uint32_t valueFragments[8][4];
+    float dKeys[16][4] = {};
+    float dValues[16][4] = {};
+    int shift = 0;
+    bool masked = false;
+    if (tiles > 0) {
+      loadFragments(params.k, keys, rules.kvHeads, keyFragments);
+      loadFragments(params.v, keys, rules.kvHeads, valueFragments);
+      // Pairs of dimensions are permuted so that the accumulators of dq hold 8 neighbouring dimensions a lane: pair 8 k + 4 (i / 2) + lane % 4 of a row
+      // goes to chunk 4 (k / 2) + lane % 4, pair 2 (k % 2) + i / 2 there.
+#pragma unroll
+      for (int k = 0; k < 8; k++) {
+#pragma unroll
+        for (int i = 0; i < 4; i++) {
+          const uint32_t at = place(slice * 16 + lane / 4 + i % 2 * 8, k / 2 * 4 + lane % 4) + (k % 2 * 2 + i / 2) * 4;
+          *reinterpret_cast<uint32_t*>(bytes + ownKeys + at) = keyFragments[k][i];
+        }
+      }
+      // Complete blocks are visible from end to end, and positions ascend within a list.
+      shift = firstPosition(sequences, keys.sequence) - sequences.queryStarts[keys.sequence];
+      masked = shift + entries[0] / rules.topK < keys.firstKey + 15;
+    }
+    // Of the slab's first entry and this lane's part.
+    unsigned char* const dq = static_cast<unsigned char*>(params.dqPartial) + lane % 4 * 16 +
+                              (static_cast<int64_t>(keys.kvHead - params.firstKvHead) * params.rows - params.firstRow) * rules.topK * heads * kRowBytes;
+
+    for (int tile = 0; tile < tiles; tile++) {
+      waitForCopies<kStages - 2>();
+      syncGroup<kSlices>(group);
+      load(tile + kStages - 1);
+      const int stage = tile % kStages;
+      const uint32_t queries = ring + stage * 2 * kTileBytes;
+
+      // scores[n]: keys lane / 4 and 8 more, rows 8 n + 2 (lane % 4) and 1 more.
+      float scores[2][4] = {};
+      float dProbabilities[2][4] = {};
+#pragma unroll
+      for (int k = 0; k < 8; k++) {
+        const uint32_t at = (queries + straight) ^ k * 32;
+        uint32_t fragment[4];
+        loadMatrix(fragment, at);
+        mma(scores[0], keyFragments[k], fragment[0], fragment[1]);
+        mma(scores[1], keyFragments[k], fragment[2], fragment[3]);
+        loadMatrix(fragment, at + kTileBytes);
+        mma(dProbabilities[0], valueFragments[k], fragment[0], fragment[1]);
+        mma(dProbabilities[1], valueFragments[k], fragment[2], fragment[3]);
+      }
+      uint32_t probabilities[4];
+      uint32_t dScores[4];
+#pragma unroll
+      for (int n = 0; n < 2; n++) {
+        const float* scalars = reinterpret_cast<const float*>(bytes + ownScalars) + stage * 2 * kTileRows + n * 8 + lane % 4 * 2;
+        const float2 lse = *reinterpret_cast<const float2*>(scalars);
+        const float2 delta = *reinterpret_cast<const float2*>(scalars + kTileRows);
+        float p[4];
+        float ds[4];
+#pragma unroll
+        for (int i = 0; i < 4; i++) {
+          p[i] = exp2Fast(fmaf(scores[n][i], factor, -(i % 2 ? lse.y : lse.x) * kLog2E));
+          ds[i] = p[i] * rules.scale * (dProbabilities[n][i] - (i % 2 ? delta.y : delta.x));
+        }
+        if (masked) {
+#pragma unroll
+          for (int i = 0; i < 4; i++) {
+            const int entry = entries[min(tile * tileEntries + ((n * 8 + lane % 4 * 2 + i % 2) >> headBits), count - 1)];
+            if (keys.firstKey + lane / 4 + i / 2 * 8 > shift + entry / rules.topK) p[i] = ds[i] = 0.0f;
+          }
+        }
+        probabilities[2 * n] = packBf16(p[0], p[1]);
+        probabilities[2 * n + 1] = packBf16(p[2], p[3]);
+        dScores[2 * n] = packBf16(ds[0], ds[1]);
+        dScores[2 * n + 1] = packBf16(ds[2], ds[3]);
+      }
+      if constexpr (kSlices > 1) {
+#pragma unroll
+        for (int i = 0; i < 4; i++) {
+          const int key = slice * 16 + lane / 4 + i % 2 * 8;
+          *reinterpret_cast<uint32_t*>(bytes + ownDScores + key * kTileRows * 2 + i / 2 * 16 + lane % 4 * 4) = dScores[i];
+        }
+      }
+#pragma unroll
+      for (int n = 0; n < 8; n++) {
+        const uint32_t at = (queries + transposed) ^ n * 32;
+        uint32_t fragment[4];
+        loadMatrixTransposed(fragment, at + kTileBytes);
+        mma(dValues[2 * n], probabilities, fragment[0], fragment[1]);
+        mma(dValues[2 * n + 1], probabilities, fragment[2], fragment[3]);
+        loadMatrixTransposed(fragment, at);
+        mma(dKeys[2 * n], dScores, fragment[0], fragment[1]);
+        mma(dKeys[2 * n + 1], dScores, fragment[2], fragment[3]);
+      }
+
+      // dq of 32 dimensions at a time; a warp has 128 / slices of them.
+      uint32_t left[kSlices][4];
+      if constexpr (kSlices == 1) {
+        left[0][0] = transposeMatrix(dScores[0]);
+        left[0][1] = transposeMatrix(dScores[2]);
+        left[0][2] = transposeMatrix(dScores[1]);
+        left[0][3] = transposeMatrix(dScores[3]);
+      } else {
+        syncGroup<kSlices>(group);
+#pragma unroll
+        for (int k = 0; k < kSlices; k++) {
+          const int key = k * 16 + lane % 8 + lane / 16 * 8;
+          loadMatrixTransposed(left[k], shared + ownDScores + key * kTileRows * 2 + lane / 8 % 2 * 16);
+        }
+      }
+      unsigned char* targets[2];
+      bool used[2];
+#pragma unroll
+      for (int half = 0; half < 2; half++) {
+        const int row = lane / 4 + half * 8;
+        const int entry = __shfl_sync(kWholeWarp, gathered[0], row);
+        targets[half] = dq + ((static_cast<int64_t>(entry) << headBits) + (row & (heads - 1))) * kRowBytes;
+        used[half] = tile * tileEntries + (row >> headBits) < count;
+      }
+#pragma unroll
+      for (int i = 0; i < 4 / kSlices; i++) {
+        const int part = slice * (4 / kSlices) + i;
+        float sums[4][4] = {};
+#pragma unroll
+        for (int k = 0; k < kSlices; k++) {
+#pragma unroll
+          for (int n = 0; n < 2; n++) {
+            uint32_t fragment[4];
+            loadMatrixTransposed(fragment, ((shared + ownKeys + transposed) ^ (part * 64 + n * 32)) + k * kTileBytes);
+            mma(sums[2 * n], left[k], fragment[0], fragment[1]);
+            mma(sums[2 * n + 1], left[k], fragment[2], fragment[3]);
+          }
+        }
+#pragma unroll
+        for (int half = 0; half < 2; half++) {
+          uint32_t values[4];
+#pragma unroll
+          for (int n = 0; n < 4; n++) values[n] = packBf16(sums[n][2 * half], sums[n][2 * half + 1]);
+          if (used[half]) storeStreaming(targets[half] + part * 64, values);
+        }
+      }
+#pragma unroll
+      for (int i = 0; i < kStages - 1; i++) gathered[i] = gathered[i + 1];
+    }
+    waitForCopies<0>();
+
+    if (piece > 0) {
+      float4* dk = partialOf(params, kSlices, range.z + piece - 1, slice, 0);
+      float4* dv = partialOf(params, kSlices, range.z + piece - 1, slice, 1);
+#pragma unroll
+      for (int n = 0; n < 16; n++) {
+        dk[n * kLanes] = make_float4(dKeys[n][0], dKeys[n][1], dKeys[n][2], dKeys[n][3]);
+        dv[n * kLanes] = make_float4(dValues[n][0], dValues[n][1], dValues[n][2], dValues[n][3]);
+      }
+    } else if (tiles > 0 || params.last) {
+      const bool final = params.last && range.w == 0;
+      addSums(params.dkSums, params.dk, keys, rules.kvHeads, final, dKeys);
+      addSums(params.dvSums, params.dv, keys, rules.kvHeads, final, dValues);
+    }
+    syncGroup<kSlices>(group);
+  }
+}
+
+/** Adds the pieces of each list that has several, and clears the rows of no sequence. A warp has 16 keys. */
+PHSA_DEVICE void finishSums(const SelectedGradientParams& params) {
+  const Sequences& sequences = params.sequences;
+  const Rules& rules = params.rules;
+  const int slices = rules.blockSize / 16;
+  const int warp = blockIdx.x * kWarps + warpIndex();
+  const int slice = warp % slices;
+  const int list = warp / slices;
+  const int lists = params.kvHeads * sequences.blocks;
+  if (params.last) {
+    const int64_t first = static_cast<int64_t>(sequences.keyStarts[sequences.sequences]) * params.kvHeads;
+    for (int64_t row = first + warp; row < static_cast<int64_t>(sequences.keyTokens) * params.kvHeads; row += gridDim.x * kWarps) {
+      const int64_t at = (row / params.kvHeads * rules.kvHeads + params.firstKvHead + row % params.kvHeads) * (kHeadDim / 4) + laneIndex();
+      static_cast<uint2*>(params.dk)[at] = make_uint2(0, 0);
+      static_cast<uint2*>(params.dv)[at] = make_uint2(0, 0);
+    }
+  }
+  if (list >= lists) return;
+  const int4 range = reinterpret_cast<const int4*>(params.lists)[list];
+  if (range.w == 0) return;
+  const KeySlice keys = keySlice(params, list, slice);
+  if (keys.sequence == sequences.sequences) return;
+#pragma unroll
+  for (int which = 0; which < 2; which++) {
+    float sums[16][4] = {};
+    for (int piece = 0; piece < range.w; piece++) {
+      const float4* partial = partialOf(params, slices, range.z + piece, slice, which);
+#pragma unroll
+      for (int n = 0; n < 16; n++) {
+        const float4 values = partial[n * kLanes];
+        sums[n][0] += values.x;
+        sums[n][1] += values.y;
+        sums[n][2] += values.z;
+        sums[n][3] += values.w;
+      }
+    }
+    addSums(which ? params.dvSums : params.dkSums, which ? params.dv : params.dk, keys, rules.kvHeads, params.last, sums);
+  }
+}
+
+PHSA_KERNEL(selected_gradient_cut, SelectedGradientParams, kThreads, cutLists)
+PHSA_KERNEL(selected_gradient_m16, SelectedGradientParams, kBlockThreads, selectedGradient<16>)
+PHSA_KERNEL(selected_gradient_m32, SelectedGradientParams, kBlockThreads, selectedGradient<32>)
+PHSA_KERNEL(selected_gradient_m64, SelectedGradientParams, kBlockThreads, selectedGradient<64>)
+PHSA_KERNEL(selected_gradient_finish, SelectedGradientParams, kThreads, finishSums)

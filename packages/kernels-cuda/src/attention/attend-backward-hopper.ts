@@ -1,0 +1,118 @@
+import type { AttendBackwardInput, AttendGradients, AttentionSpec, Layout } from '@phsa/core'
+import { computeDelta } from './attend-delta.js'
+import { withBlockLists } from './block-lists.js'
+import { packedSequences, rulesOf } from './call-params.js'
+import { gradientSlabs } from './gradient-slabs.js'
+import { rowTiles } from './kernel-grid.js'
+import type { KernelDevice, KernelMemory } from './kernel-host.js'
+import { ForcedKeyGradientParams, QueryGradientSlabParams } from './kernel-params.js'
+import { type ParamValues, packParams } from './param-layout.js'
+import { hasSelectedGradient, selectedGradient } from './selected-gradient.js'
+
+/** The only head dimension, elements. */
+const HEAD_DIM = 128
+const KERNELS = ['attend_forced_gradient_sm90', 'attend_forced_gradient_sum', 'attend_query_gradient_sm90']
+/** Threads of the kernels with a producer warpgroup: kThreads of attend_forced_gradient_sm90.cu and attend_query_gradient_sm90.cu. */
+const THREADS = 384
+/** Keys of a thread block, rows (query, head) of a thread block of the query gradient: kKeys and kRows of those. */
+const KEYS = 128
+const ROWS = 128
+/** kSharedBytes of each, and what aligning it may take. */
+const FORCED_SHARED_BYTES = 2 * KEYS * 256 + 4 * (2 * 64 * 256 + 2 * 64 * 4 + 16) + 1024
+const QUERY_SHARED_BYTES = 2 * ROWS * 256 + 4 * (2 * 64 * 256 + 16) + 2 * ROWS * 4 + 16 + 1024
+const SUM_THREADS = 256
+const SUM_KEYS = 8
+/** Queries of a chunk that first keys are walked in, at least, and chunks of a whole batch times tiles of first keys, about. */
+const LEAST_CHUNK = 1024
+const CHUNKS = 32
+
+/** Whether the kernels that are written for Hopper have this spec. */
+export function hasHopperBackward(device: KernelDevice, spec: AttentionSpec): boolean {
+  return hasSelectedGradient(device, spec) && KERNELS.every((kernel) => device.hasKernel(kernel))
+}
+
+/** Gradients of q, k and v with the visible set held fixed, the same each time (spec 5), on tensor cores; for what hasHopperBackward accepts. */
+export function attendBackwardHopper(device: KernelDevice, memory: KernelMemory, input: AttendBackwardInput): AttendGradients {
+  const { q, k, v, selected, lse, dOut, layout, spec } = input
+  const dq = memory.make(q.shape, spec.dtype)
+  const dk = memory.make(k.shape, spec.dtype)
+  const dv = memory.make(v.shape, spec.dtype)
+  const keySumBytes = layout.keyTokens * spec.kvHeads * HEAD_DIM * Float32Array.BYTES_PER_ELEMENT
+  const deltaBytes = layout.queryTokens * spec.heads * Float32Array.BYTES_PER_ELEMENT
+  memory.scratch(deltaBytes + 2 * keySumBytes, ({ address: dkForced }) => {
+    const dvForced = dkForced + BigInt(keySumBytes)
+    const delta = dvForced + BigInt(keySumBytes)
+    computeDelta(device, memory, input, delta)
+    const common = {
+      q: memory.address(q),
+      k: memory.address(k),
+      v: memory.address(v),
+      lse: memory.address(lse),
+      delta,
+      dOut: memory.address(dOut),
+      sequences: packedSequences(memory, layout),
+      rules: rulesOf(spec),
+    }
+    forcedKeyGradient(device, memory, layout, spec, { ...common, dk: dkForced, dv: dvForced })
+    const chosen = memory.address(selected)
+    const { sequences, rules } = common
+    withBlockLists(device, memory, { selected: chosen, wanted: 0n, sectionRows: layout.queryTokens, sequences, rules }, (lists) => {
+      const slabs = gradientSlabs(layout.queryTokens, spec)
+      memory.scratch(Math.max(...slabs.map(({ bytes }) => bytes)), ({ address }) => {
+        for (const { bytes, ...slab } of slabs) {
+          const dqPartial = bytes > 0 ? address : 0n
+          const keyGradients = { dk: memory.address(dk), dv: memory.address(dv), dkForced, dvForced }
+          selectedGradient(device, memory, { ...common, ...keyGradients, lists }, { ...slab, dqPartial })
+          queryGradient(device, spec, { ...common, selected: chosen, dqPartials: dqPartial, dq: memory.address(dq), ...slab })
+        }
+      })
+    })
+  })
+  return { dq, dk, dv }
+}
+
+/** f32 dk and dv of first tokens, local window and dense queries, all rows of k. */
+function forcedKeyGradient(
+  device: KernelDevice,
+  memory: KernelMemory,
+  layout: Layout,
+  spec: AttentionSpec,
+  common: Omit<ParamValues<typeof ForcedKeyGradientParams>, 'partials' | 'chunk' | 'chunkItems' | 'initTiles'>,
+): void {
+  const initTiles = Math.ceil(spec.initTokens / KEYS)
+  const chunks = Math.max(2, Math.floor(CHUNKS / Math.max(1, initTiles)))
+  const chunk = Math.max(LEAST_CHUNK, Math.ceil(layout.queryTokens / chunks))
+  const chunkItems = initTiles > 0 ? rowTiles(layout.queryTokens, layout.sequences, chunk) : 0
+  // Sequences of one chunk need no partials; the others take at most twice as many as they have whole chunks.
+  const slots = layout.queryTokens > chunk ? 2 * Math.floor(layout.queryTokens / chunk) + 2 : 0
+  const partialBytes = slots * initTiles * spec.kvHeads * 2 * KEYS * HEAD_DIM * Float32Array.BYTES_PER_ELEMENT
+  memory.scratch(partialBytes, ({ address: partials }) => {
+    const params = packParams(ForcedKeyGradientParams, { ...common, partials, chunk, chunkItems, initTiles })
+    device.launch({
+      kernel: 'attend_forced_gradient_sm90',
+      grid: [spec.kvHeads, chunkItems * initTiles + rowTiles(layout.keyTokens, layout.sequences, KEYS), 1],
+      block: THREADS,
+      sharedBytes: FORCED_SHARED_BYTES,
+      params,
+    })
+    if (slots === 0) return
+    device.launch({
+      kernel: 'attend_forced_gradient_sum',
+      grid: [KEYS / SUM_KEYS, spec.kvHeads * initTiles, chunkItems],
+      block: SUM_THREADS,
+      params,
+    })
+  })
+}
+
+/** dq of a slab: the forced part, and what the selected blocks gave. */
+function queryGradient(device: KernelDevice, spec: AttentionSpec, values: ParamValues<typeof QueryGradientSlabParams>): void {
+  const tiles = rowTiles(values.rows, values.sequences.sequences + 2, (ROWS * spec.kvHeads) / spec.heads)
+  device.launch({
+    kernel: 'attend_query_gradient_sm90',
+    grid: [Math.min(device.multiprocessors, tiles * values.kvHeads), 1, 1],
+    block: THREADS,
+    sharedBytes: QUERY_SHARED_BYTES,
+    params: packParams(QueryGradientSlabParams, values),
+  })
+}

@@ -1,0 +1,97 @@
+import type { AttentionSpec } from '@phsa/core'
+import { expect, test } from 'vitest'
+import { attend } from '../src/attention/attend.js'
+import { rulesOf } from '../src/attention/call-params.js'
+import type { KernelMemory } from '../src/attention/kernel-host.js'
+import type { KernelLaunch } from '../src/driver/kernel-launch.js'
+
+const SPEC: AttentionSpec = {
+  heads: 16,
+  kvHeads: 8,
+  headDim: 128,
+  dtype: 'bf16',
+  blockSize: 16,
+  initTokens: 128,
+  localTokens: 512,
+  topK: 16,
+  representatives: 1,
+  score: 'softmax',
+  denseBelow: 0,
+}
+
+test('tiles of 64 queries of each of 8 KV heads, dense ones apart', () => {
+  const launches = launchesOf({}, { tokens: 1000, sequences: 2 })
+  expect(launches.map(({ kernel, grid }) => [kernel, grid])).toEqual([
+    ['attend_lists_sm90', [20, 8, 1]],
+    ['attend_tiles_sm90_g2', [132, 1, 1]],
+  ])
+})
+
+test('lists that would take too much memory are made part by part, and the parts cover all tiles', () => {
+  const launches = launchesOf({ topK: 64 }, { tokens: 2 ** 20 })
+  const lists = launches.filter(({ kernel }) => kernel === 'attend_lists_sm90')
+  expect(lists.length).toBeGreaterThan(1)
+  expect(lists.reduce((sum, { grid }) => sum + grid[0], 0)).toBe(2 ** 20 / 64 + 3)
+})
+
+test.each<[Partial<AttentionSpec>, Partial<Call>]>([
+  [{ dtype: 'f32' }, {}],
+  [{ headDim: 64 }, {}],
+  [{ blockSize: 8 }, {}],
+  [{ heads: 24 }, {}],
+  [{}, { paged: true }],
+  [{}, { kernels: /^attend_bf16/ }],
+])('the kernel for all cases takes %j, %j', (change, call) => {
+  const launches = launchesOf(change, call)
+  expect(launches.map(({ kernel }) => kernel)).toEqual([expect.stringMatching(/^attend_(f32|bf16)_d\d+_h\d$/)])
+})
+
+interface Call {
+  tokens: number
+  sequences: number
+  paged: boolean
+  kernels: RegExp
+}
+
+/** What attend launches on a GPU whose kernels match. */
+function launchesOf(
+  change: Partial<AttentionSpec>,
+  { tokens = 1000, sequences = 1, paged = false, kernels = /^attend_tiles/ }: Partial<Call>,
+) {
+  const spec = { ...SPEC, ...change }
+  const launches: KernelLaunch[] = []
+  const device = {
+    multiprocessors: 132,
+    hasKernel: (name: string) => kernels.test(name),
+    launch: (launch: KernelLaunch) => launches.push(launch),
+  }
+  const memory = {
+    scratch: (_bytes: number, run: (scratch: { address: bigint }) => unknown) => run({ address: 4096n }),
+  } as unknown as KernelMemory
+  const blocks = Math.ceil(tokens / spec.blockSize)
+  attend(device, memory, spec, {
+    q: 1n,
+    k: 2n,
+    v: 3n,
+    selected: 4n,
+    out: 5n,
+    lse: 6n,
+    sequences: {
+      queryStarts: 7n,
+      keyStarts: paged ? 0n : 8n,
+      blockStarts: 9n,
+      keyLengths: 0n,
+      pageTable: 0n,
+      topK: 0n,
+      denseBelow: 0n,
+      sequences,
+      queryTokens: tokens,
+      keyTokens: tokens,
+      blocks,
+      pagesPerSequence: 0,
+      pageTokens: 0,
+    },
+    rules: rulesOf(spec),
+  })
+  return launches
+}
