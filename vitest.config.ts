@@ -21,7 +21,7 @@ const sourceAliases = workspaces.flatMap((folder) => {
 export default defineConfig({
   resolve: { alias: sourceAliases },
   test: {
-    projects: [...workspaces, 'scripts'].map((folder) => ({
+    projects: [...workspaces, 'scripts', 'benchmarks'].map((folder) => ({
       extends: true as const,
       test: { name: folder.replace(/^.*\//, ''), root: join(root, folder), include: ['**/*.test.ts'] },
     })),

@@ -1,5 +1,6 @@
 // Makes a folder that runs `phsa` on any 64-bit Linux machine without npm, Node or network, such as a GPU machine: this machine's Node, the
-// command in one bundle with the packages it uses, its assets, the CUDA kernels and the fixtures of `phsa verify`.
+// command in one bundle with the packages it uses, its assets, the CUDA kernels, the fixtures of `phsa verify`, and `bench-attention`, which measures
+// attention on the GPU beside its peers (benchmarks/README.md).
 //
 //   node scripts/pack-offline.mjs [--out <folder>] [--no-build]
 //
@@ -25,6 +26,22 @@ const require = phsaCreateRequire(import.meta.url)
 const __filename = phsaFileURLToPath(import.meta.url)
 const __dirname = phsaDirname(__filename)`
 
+/** What every starter begins with: its own folder in $here, and Node in $node, unpacked on the first run. */
+const UNPACK_NODE = `set -e
+here=$(cd -- "$(dirname -- "$0")" && pwd)
+node=$here/node
+if [ ! -x "$node" ]; then
+  # Another process may be unpacking too: each into a file of its own, put in place when it is whole.
+  if command -v xz >/dev/null 2>&1; then
+    xz -dc "$here/node.xz" >"$node.$$"
+  else
+    python3 -c 'import lzma, shutil, sys; shutil.copyfileobj(lzma.open(sys.argv[1]), sys.stdout.buffer)' "$here/node.xz" >"$node.$$"
+  fi
+  chmod +x "$node.$$"
+  mv "$node.$$" "$node"
+fi
+`
+
 if (process.platform !== 'linux' || process.arch !== 'x64') {
   console.error(`The bundle runs on linux x64 with this machine's Node; this is ${process.platform} ${process.arch}.`)
   process.exit(1)
@@ -43,7 +60,7 @@ await bundleCommand()
 copyAssets()
 copyKoffi()
 packNode()
-writeStarter()
+writeStarters()
 for (const name of readdirSync(out)) console.log(`${(sizeOf(join(out, name)) / 2 ** 20).toFixed(1).padStart(6)} MiB  ${name}`)
 console.log(`${(sizeOf(out) / 2 ** 20).toFixed(1).padStart(6)} MiB  ${out}`)
 
@@ -53,7 +70,7 @@ async function bundleCommand() {
   await build({
     config: false,
     silent: true,
-    entry: { main: join(cli, 'dist/main.js') },
+    entry: { main: join(cli, 'dist/main.js'), 'bench-attention': join(root, 'benchmarks/attention/main.ts') },
     outDir: join(out, 'app/dist'),
     format: 'esm',
     platform: 'node',
@@ -74,6 +91,7 @@ function copyAssets() {
   cpSync(join(root, 'apps/cli/assets'), join(out, 'app/assets'), { recursive: true })
   cpSync(join(root, 'fixtures/attention'), join(out, 'fixtures/attention'), { recursive: true })
   cpSync(join(root, 'fixtures/models'), join(out, 'fixtures/models'), { recursive: true })
+  for (const name of ['attention.py', 'sparse_attention.py']) cpSync(join(root, 'benchmarks/peers', name), join(out, 'peers', name))
   for (const name of ['phsa-kernels.fatbin', 'phsa-kernels.json']) {
     const file = join(root, 'packages/kernels-cuda/dist', name)
     if (existsSync(file)) cpSync(file, join(out, 'app/dist', name))
@@ -104,29 +122,40 @@ function packNode() {
   writeFileSync(join(out, 'node.xz'), packed.stdout)
 }
 
-/** A shell script that unpacks Node on its first run and starts the command. */
-function writeStarter() {
-  writeFileSync(
-    join(out, 'phsa'),
-    `#!/bin/sh
+/** Shell scripts that start the programs of the bundle. */
+function writeStarters() {
+  const starters = {
+    phsa: `#!/bin/sh
 # Runs phsa from this folder: ./phsa doctor; ./phsa selftest --backend cuda; ./phsa verify fixtures/attention --backend cuda
-set -e
-here=$(cd -- "$(dirname -- "$0")" && pwd)
-node=$here/node
-if [ ! -x "$node" ]; then
-  # Another process may be unpacking too: each into a file of its own, put in place when it is whole.
-  if command -v xz >/dev/null 2>&1; then
-    xz -dc "$here/node.xz" >"$node.$$"
-  else
-    python3 -c 'import lzma, shutil, sys; shutil.copyfileobj(lzma.open(sys.argv[1]), sys.stdout.buffer)' "$here/node.xz" >"$node.$$"
-  fi
-  chmod +x "$node.$$"
-  mv "$node.$$" "$node"
-fi
-exec "$node" "$here/app/dist/main.js" "$@"
+${UNPACK_NODE}exec "$node" "$here/app/dist/main.js" "$@"
 `,
-  )
-  chmodSync(join(out, 'phsa'), 0o755)
+    'bench-attention': `#!/bin/sh
+# Measures attention on this machine's GPU: ./bench-attention OUT [--small]
+# Leaves OUT/ours.json, and OUT/peers.json where python3 has PyTorch. Under five minutes; --small takes one and only shows that everything works.
+${UNPACK_NODE}out=\${1:?usage: bench-attention OUT [--small]}
+small=\${2:-}
+mkdir -p "$out"
+# PyTorch in the same run, because clocks differ from machine to machine; a peer that is missing must not keep ours from being measured.
+peers() {
+  python3 "$here/peers/attention.py" --out "$out/$1.json" $small $2 || echo "no $1: python3 with PyTorch and a GPU is needed" >&2
+}
+peers peers "--seconds 70"
+code=0
+"$node" "$here/app/dist/bench-attention.js" --out "$out/ours.json" --commit "${commit()}" $small || code=$?
+peers peers-flex "--only flex --seconds 25"
+exit $code
+`,
+  }
+  for (const [name, text] of Object.entries(starters)) {
+    writeFileSync(join(out, name), text)
+    chmodSync(join(out, name), 0o755)
+  }
+}
+
+/** The commit that is packed, and whether tracked files differ from it: the machine that runs the bundle has no checkout. */
+function commit() {
+  const git = (/** @type {string[]} */ ...args) => spawnSync('git', args, { cwd: root, encoding: 'utf8' }).stdout?.trim() ?? ''
+  return `${git('rev-parse', 'HEAD') || 'unknown'}${git('status', '--porcelain', '--untracked-files=no') === '' ? '' : ' with uncommitted changes'}`
 }
 
 /**

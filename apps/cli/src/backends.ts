@@ -75,11 +75,16 @@ export async function withBackend<T>(
   return withAttentionBackend(name, async (backend) => run(modelBackend(backend)), spec)
 }
 
+/** Whether a backend has all that a decoder needs. */
+export function isModelBackend(backend: AttentionBackend): backend is ModelBackend {
+  return 'ops' in backend
+}
+
 /** @throws UsageError for a backend that computes attention only */
 export function modelBackend(backend: AttentionBackend): ModelBackend {
-  if ('ops' in backend) return backend as ModelBackend
+  if (isModelBackend(backend)) return backend
   throw new UsageError(
-    `${backend.name} computes attention only, no whole model yet: use it with selftest and verify, or take another --backend.`,
+    `${backend.name} computes attention only, no whole model yet: use it with selftest, verify and bench, or take another --backend.`,
   )
 }
 

@@ -1,4 +1,12 @@
-import { BackendUnavailableError, type ModelBackend, OutOfMemoryError, ReferenceBackend, type Tensor, UnsupportedError } from '@phsa/core'
+import {
+  type AttentionBackend,
+  BackendUnavailableError,
+  type ModelBackend,
+  OutOfMemoryError,
+  ReferenceBackend,
+  type Tensor,
+  UnsupportedError,
+} from '@phsa/core'
 import { expect, test } from 'vitest'
 import { attentionBench } from '../src/bench/attention-case.js'
 import { benchBackends } from '../src/bench/bench-backends.js'
@@ -12,7 +20,7 @@ import { Interruption } from '../src/interruption.js'
 const ATTENTION = { heads: 2, kvHeads: 1, headDim: 8, length: 300 }
 const limits = { warmUp: 1, least: 2, most: 2, budget: 0, patience: 10 }
 
-async function bench(create: () => Promise<ModelBackend>, cases: readonly BenchCase[]) {
+async function bench(create: () => Promise<AttentionBackend>, cases: readonly BenchCase[]) {
   const interruption = new Interruption()
   try {
     return await benchBackends([{ name: 'tested', create }], { cases, limits, interruption, onProgress: () => undefined })
@@ -115,6 +123,18 @@ test('attention that is wrong only in a long sequence gets no figure', async () 
   const result = await benchOne(create, attentionBench(ATTENTION, 2))
   expect(result.outcome).toBe('wrong')
   expect(result.gate?.failed.every(({ name }) => name.includes('of 300 queries'))).toBe(true)
+})
+
+test('a backend of attention only is timed where that is enough and refused elsewhere, with the reason', async () => {
+  const attentionOnly = async (): Promise<AttentionBackend> => {
+    const whole = new ReferenceBackend()
+    const { ops: _, ...rest } = withAttention(whole, whole.attention)
+    return rest
+  }
+  const [backend] = await bench(attentionOnly, [attentionBench({ ...ATTENTION, length: 120 }, 1), matmulCase(8)])
+  expect(backend).toMatchObject({
+    results: [{ outcome: 'measured' }, { outcome: 'refused', reason: 'tested computes attention only, no matmul yet' }],
+  })
 })
 
 test('a backend that is not there is listed with its reason', async () => {

@@ -1,4 +1,5 @@
 import {
+  type AttentionBackend,
   type AttentionSpec,
   attentionCost,
   attentionSpec,
@@ -13,7 +14,7 @@ import {
 import { attentionInputs } from '@phsa/core/testing'
 import { checkMeasuredAttention, checkShortAttention } from './attention-gate.js'
 import { attentionCase, uploadProblem } from './attention-problem.js'
-import type { BenchCase, BenchContext, Measurement } from './bench-case.js'
+import type { AttentionBenchCase, BenchContext, Measurement } from './bench-case.js'
 import { timeRuns, waitFor } from './timing.js'
 
 /** One sequence and the heads that look at it. */
@@ -26,13 +27,13 @@ export interface AttentionShape {
 }
 
 /** Attention of one layer: pool, select and attend, and its backward pass. @param topK blocks a query, or dense; the rest is the paper's for 4k */
-export function attentionBench(shape: AttentionShape, topK: number | 'dense'): BenchCase {
+export function attentionBench(shape: AttentionShape, topK: number | 'dense'): AttentionBenchCase {
   const base = attentionSpec(topK === 'dense' ? PHSA_4K : { ...PHSA_4K, topK }, { ...shape, dtype: 'f32' })
   const policy = topK === 'dense' ? densePolicy : phsaPolicy
   const spec = policy.spec(base)
   const { heads, kvHeads, headDim, length } = shape
   const { blockSize, initTokens, localTokens } = base
-  const windows: BenchCase['shape'] = topK === 'dense' ? {} : { blockSize, initTokens, localTokens, topK }
+  const windows: AttentionBenchCase['shape'] = topK === 'dense' ? {} : { blockSize, initTokens, localTokens, topK }
   return {
     group: 'attention',
     name: `attention ${length} ${topK === 'dense' ? 'dense' : `topK ${topK}`}`,
@@ -43,7 +44,7 @@ export function attentionBench(shape: AttentionShape, topK: number | 'dense'): B
 }
 
 async function measureAttention(
-  { backend, limits, interruption }: BenchContext,
+  { backend, limits, interruption }: BenchContext<AttentionBackend>,
   spec: AttentionSpec,
   length: number,
 ): Promise<Measurement[]> {

@@ -21,7 +21,10 @@ import { evaluated } from './evaluated.js'
 const TAIL = 32
 
 /** Everything of one spec on a short sequence: selection, attention and gradients, by the bounds of spec 11. */
-export async function checkShortAttention({ backend, reference }: BenchContext, spec: AttentionSpec): Promise<TensorCheck[]> {
+export async function checkShortAttention(
+  { backend, reference }: BenchContext<AttentionBackend>,
+  spec: AttentionSpec,
+): Promise<TensorCheck[]> {
   // Windows, as many blocks as are chosen, twice as many to choose from, and a last block that is not full.
   const length = (spec.topK === 0 ? 128 : spec.initTokens + spec.localTokens) + 3 * spec.topK * spec.blockSize + 5
   const oracle = new OracleStore(reference).oracle(attentionCase(spec, length), 'f32')
@@ -70,7 +73,7 @@ async function checkSelection(
 
 /** The measured shape itself, every query at once; its last queries are compared with the reference, the rest must be finite. */
 export async function checkMeasuredAttention(
-  { backend, reference }: BenchContext,
+  { backend, reference }: BenchContext<AttentionBackend>,
   spec: AttentionSpec,
   length: number,
 ): Promise<TensorCheck[]> {

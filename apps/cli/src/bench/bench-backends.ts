@@ -1,6 +1,6 @@
-import { type AttentionBackend, isPhsaError, type ModelBackend, ReferenceBackend } from '@phsa/core'
+import { type AttentionBackend, isPhsaError, ReferenceBackend } from '@phsa/core'
 import type { TensorCheck } from '@phsa/core/testing'
-import { modelBackend } from '../backends.js'
+import { isModelBackend } from '../backends.js'
 import type { Interruption } from '../interruption.js'
 import type { BenchCase, BenchContext } from './bench-case.js'
 import type { BenchedBackend, BenchResult } from './bench-report.js'
@@ -32,7 +32,7 @@ export async function benchBackends(candidates: readonly BenchCandidate[], run: 
     try {
       const backend = await create()
       try {
-        benched.push({ name, available: true, device: backend.device, results: await benchCases(name, modelBackend(backend), run) })
+        benched.push({ name, available: true, device: backend.device, results: await benchCases(name, backend, run) })
       } finally {
         backend.dispose()
       }
@@ -44,9 +44,9 @@ export async function benchBackends(candidates: readonly BenchCandidate[], run: 
   return benched
 }
 
-async function benchCases(name: string, backend: ModelBackend, run: BenchRun): Promise<BenchResult[]> {
+async function benchCases(name: string, backend: AttentionBackend, run: BenchRun): Promise<BenchResult[]> {
   const reference = new ReferenceBackend()
-  const context: BenchContext = { backend, reference, limits: run.limits, interruption: run.interruption }
+  const context: BenchContext<AttentionBackend> = { backend, reference, limits: run.limits, interruption: run.interruption }
   const results: BenchResult[] = []
   try {
     for (const benchCase of run.cases) results.push(await benchOne(name, benchCase, context, run))
@@ -59,26 +59,38 @@ async function benchCases(name: string, backend: ModelBackend, run: BenchRun): P
 /** The order is the point: no figure for what is wrong. */
 async function benchOne(
   name: string,
-  { group, name: title, shape, gate, measure }: BenchCase,
-  context: BenchContext,
+  benchCase: BenchCase,
+  context: BenchContext<AttentionBackend>,
   { interruption, onProgress }: BenchRun,
 ): Promise<BenchResult> {
+  const { group, name: title, shape } = benchCase
   const result = { case: title, group, shape, measurements: [] }
+  const runnable = bound(benchCase, context)
+  if (!runnable) return { ...result, outcome: 'refused', reason: `${name} computes attention only, no ${group} yet` }
   try {
     await interruption.breathe()
     interruption.signal.throwIfAborted()
     onProgress(`${name}: ${title}: comparing with the reference`)
-    const checks = await gate(context)
+    const checks = await runnable.gate()
     const compared = { ...result, gate: gateOf(checks) }
     if (compared.gate.failed.length > 0 || checks.length === 0) return { ...compared, outcome: 'wrong' }
     onProgress(`${name}: ${title}: timing`)
-    return { ...compared, outcome: 'measured', measurements: await measure(context) }
+    return { ...compared, outcome: 'measured', measurements: await runnable.measure() }
   } catch (error) {
     // Others may still work after what one backend does not offer or has no room for; anything else is a bug to be seen.
     if (isPhsaError(error, 'unsupported')) return { ...result, outcome: 'refused', reason: error.message }
     if (isPhsaError(error, 'out-of-memory')) return { ...result, outcome: 'failed', reason: error.message }
     throw error
   }
+}
+
+/** A case with what it runs with; undefined where it needs more than the backend has. */
+function bound(benchCase: BenchCase, context: BenchContext<AttentionBackend>) {
+  if (benchCase.group === 'attention') return { gate: () => benchCase.gate(context), measure: () => benchCase.measure(context) }
+  const { backend } = context
+  if (!isModelBackend(backend)) return undefined
+  const whole = { ...context, backend }
+  return { gate: () => benchCase.gate(whole), measure: () => benchCase.measure(whole) }
 }
 
 /** The check nearest to its bound says how far from failing all of them were. */

@@ -1,4 +1,4 @@
-import type { ModelBackend } from '@phsa/core'
+import type { AttentionBackend, ModelBackend } from '@phsa/core'
 import type { TensorCheck } from '@phsa/core/testing'
 import type { Interruption } from '../interruption.js'
 import type { Timing, TimingLimits } from './timing.js'
@@ -8,8 +8,8 @@ export const BENCH_GROUPS = ['matmul', 'attention', 'step', 'generate'] as const
 export type BenchGroup = (typeof BENCH_GROUPS)[number]
 
 /** What a case runs with. */
-export interface BenchContext {
-  readonly backend: ModelBackend
+export interface BenchContext<B extends AttentionBackend = ModelBackend> {
+  readonly backend: B
   /** Float64, slow: what the backend's results are compared with. */
   readonly reference: ModelBackend
   readonly limits: TimingLimits
@@ -42,13 +42,21 @@ export interface AttentionShare {
   readonly steps: number
 }
 
+/** A case that any backend can run: it needs attention only. */
+export type AttentionBenchCase = CaseOf<'attention', AttentionBackend>
+
+/** A case that needs a decoder's other operations too. */
+export type ModelBenchCase = CaseOf<Exclude<BenchGroup, 'attention'>, ModelBackend>
+
 /** One thing to measure: first whether it is right, then how long it takes. */
-export interface BenchCase {
-  readonly group: BenchGroup
+export type BenchCase = AttentionBenchCase | ModelBenchCase
+
+interface CaseOf<G extends BenchGroup, B extends AttentionBackend> {
+  readonly group: G
   readonly name: string
   /** Sizes and settings, for the result file. */
   readonly shape: Readonly<Record<string, number | string>>
   /** Compares results with the reference. Nothing is timed unless every check holds. */
-  readonly gate: (context: BenchContext) => Promise<readonly TensorCheck[]>
-  readonly measure: (context: BenchContext) => Promise<readonly Measurement[]>
+  readonly gate: (context: BenchContext<B>) => Promise<readonly TensorCheck[]>
+  readonly measure: (context: BenchContext<B>) => Promise<readonly Measurement[]>
 }

@@ -1,6 +1,6 @@
 import { RandomStream } from '@phsa/core'
 import { DecoderModel, generate } from '@phsa/model'
-import type { BenchCase, BenchContext, Measurement } from './bench-case.js'
+import type { BenchContext, Measurement, ModelBenchCase } from './bench-case.js'
 import { type BenchModel, modelShape, type Sparsity, sparsityName } from './bench-model.js'
 import { checkGeneration } from './generation-gate.js'
 import { isEnough, timingOf } from './timing.js'
@@ -12,7 +12,7 @@ export interface GenerationShape {
 }
 
 /** Reading a prompt and writing on, token by token. */
-export function generateCase(model: BenchModel, sparsity: Sparsity, shape: GenerationShape): BenchCase {
+export function generateCase(model: BenchModel, sparsity: Sparsity, shape: GenerationShape): ModelBenchCase {
   return {
     group: 'generate',
     name: `generate ${sparsityName(model, sparsity)}`,

@@ -1,11 +1,11 @@
 import { type HostArray, RandomStream } from '@phsa/core'
 import { relativeCheck, type TensorCheck, tolerancesFor } from '@phsa/core/testing'
-import type { BenchCase, BenchContext, Measurement } from './bench-case.js'
+import type { BenchContext, Measurement, ModelBenchCase } from './bench-case.js'
 import { evaluated } from './evaluated.js'
 import { timeRuns, waitFor } from './timing.js'
 
 /** y = x Wt of square f32 matrices. @param size rows and columns */
-export function matmulCase(size: number): BenchCase {
+export function matmulCase(size: number): ModelBenchCase {
   return {
     group: 'matmul',
     name: `matmul ${size}`,

@@ -1,7 +1,7 @@
 import { type ModelBackend, type PunctuationTable, SparsitySchedule, type SparsityStage } from '@phsa/core'
 import { DecoderModel } from '@phsa/model'
 import { createTrainer, type TrainingData } from '@phsa/trainer'
-import type { AttentionShare, BenchCase, BenchContext, Measurement } from './bench-case.js'
+import type { AttentionShare, BenchContext, Measurement, ModelBenchCase } from './bench-case.js'
 import { type BenchModel, modelShape, type Sparsity, sparsityName } from './bench-model.js'
 import { absentAttention, timedAttention, withAttention } from './replaced-attention.js'
 import { checkStep } from './step-gate.js'
@@ -19,7 +19,7 @@ const WARM_UP = 2
 const SHARE_STEPS = 5
 
 /** A training step: dense, or sparse with block distillation. @param load reads the text when it is needed */
-export function stepCase(model: BenchModel, sparsity: Sparsity, load: () => Promise<StepData>): BenchCase {
+export function stepCase(model: BenchModel, sparsity: Sparsity, load: () => Promise<StepData>): ModelBenchCase {
   const tokens = tokensOf(model)
   return {
     group: 'step',

@@ -1,4 +1,5 @@
-import type { ModelBackend, Tensor } from '@phsa/core'
+import type { AttentionBackend, Tensor } from '@phsa/core'
+import { isModelBackend } from '../backends.js'
 import type { Interruption } from '../interruption.js'
 
 /** Seconds of repeated runs. Plain JSON. */
@@ -76,14 +77,18 @@ export function medianOf(values: readonly number[]): number {
 
 /**
  * Waits until a result is computed, and with it everything that was queued before (contract: work runs in call order). Downloads one row
- * of it rather than the whole: the copy would be timed as well.
+ * of it rather than the whole: the copy would be timed as well. A backend of attention only cannot pick a row; there a number that is uploaded
+ * behind the result comes back after it.
  * @param result f32, of two dimensions or more
  */
-export async function waitFor(backend: ModelBackend, result: Tensor): Promise<void> {
-  const { memory, ops } = backend
+export async function waitFor(backend: AttentionBackend, result: Tensor): Promise<void> {
+  const { memory } = backend
   const [rows, ...row] = result.shape
   const width = row.reduce((product, extent) => product * extent, 1)
-  const first = memory.scope(() => ops.embedding(memory.reshape(result, [rows, width]), memory.upload(Int32Array.of(0), [1])))
+  const first = memory.scope(() => {
+    const index = memory.upload(Int32Array.of(0), [1])
+    return isModelBackend(backend) ? backend.ops.embedding(memory.reshape(result, [rows, width]), index) : index
+  })
   try {
     await memory.download(first)
   } finally {
