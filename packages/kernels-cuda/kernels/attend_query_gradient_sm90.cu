@@ -1,11 +1,11 @@
 // attend_query_gradient_sm90.cu: gradient of q (spec 5): the part of first tokens, local window and dense queries, plus the given parts of the
 // selected blocks. bf16, D 128, power-of-two groups. Deterministic: no atomics.
 //
-// A thread block stays on its multiprocessor and takes tiles of 128 rows (query, head of the group), 64 a warpgroup, whose rows of Q and dO are
-// left operands in registers. A producer warpgroup copies the tile's keys and values ahead, 64 a step, and the next tile's rows meanwhile. A step
-// is Q K^T and dO V^T, then dQ += ds K with ds in registers. The scores of the next step are queued before this step's last product is done.
-// The parts of selected blocks are read once, in chunks of 16 bytes, by the layout into which the sums are exchanged between four lanes.
-// Numerics: ds in bf16 for its product, f32 sums. Bound: tensor cores, 3 x 64 x 64 x 128 a step; with selected blocks, device memory.
+// A thread block stays on its multiprocessor and takes tiles of 128 rows (query, head of the group), 64 for each of two warpgroups, whose rows of Q
+// are left operands in registers. A producer warpgroup copies the tile's keys and values ahead, 64 a step, and the next tile's rows meanwhile. A
+// step is Q K^T and dO V^T, then dQ += ds K with ds in registers; the scores of the next step are queued before this step's last product is done.
+// Meanwhile a fourth warpgroup sums the parts of the selected blocks and leaves them in dq, in bf16, for the two that add theirs.
+// Numerics: ds in bf16 for its product, f32 sums. Bound: tensor cores, 3 x 64 x 64 x 128 a step; with selected blocks, reading their parts.
 #include "hopper.cuh"
 #include "sequences.cuh"
 #include "wgmma.cuh"
@@ -36,22 +36,28 @@ constexpr int kRowsPerGroup = 64;
 constexpr int kKeys = 64;
 constexpr int kStages = 4;
 /** Selected blocks whose parts are read at once. */
-constexpr int kSlots = 4;
-constexpr int kThreads = 384;
+constexpr int kSlots = 8;
+constexpr int kThreads = 512;
 constexpr int kProducers = 128;
 constexpr int kConsumerWarps = 8;
+constexpr int kAdders = 128;
 constexpr int kConsumers = 256;
 constexpr uint32_t kRowBytes = kRows * kDim * 2;
 constexpr uint32_t kKeyBytes = kKeys * kDim * 2;
 constexpr float kLog2E = 1.4426950408889634f;
 
 // Byte offsets in shared memory, from a multiple of 1024 on.
-constexpr uint32_t kStagesAt = 2 * kRowBytes;
+constexpr uint32_t kDOutsAt = kRowBytes;  // two, in turn
+constexpr uint32_t kStagesAt = 3 * kRowBytes;
 constexpr uint32_t kLogsAt = kStagesAt + kStages * 2 * kKeyBytes;
 constexpr uint32_t kBarriersAt = kLogsAt + 2 * kRows * 4;
 constexpr uint32_t kRowsFullAt = kBarriersAt + kStages * 16;
 constexpr uint32_t kRowsEmptyAt = kRowsFullAt + 8;
-constexpr uint32_t kSharedBytes = kRowsEmptyAt + 8;
+constexpr uint32_t kDOutsEmptyAt = kRowsEmptyAt + 8;
+constexpr uint32_t kAddedAt = kDOutsEmptyAt + 8;
+constexpr uint32_t kTakenAt = kAddedAt + 8;
+constexpr uint32_t kCountsAt = kTakenAt + 8;
+constexpr uint32_t kSharedBytes = kCountsAt + kRows;
 
 PHSA_DEVICE void copyAsync4(uint32_t target, const void* source, bool valid) {
   asm volatile("cp.async.ca.shared.global [%0], [%1], 4, %2;\n" ::"r"(target), "l"(source), "r"(valid ? 4 : 0));
@@ -137,6 +143,8 @@ PHSA_DEVICE void produce(const QueryGradientSlabParams& params, uint32_t shared,
     const Tile tile = tileOf(params, item, queries);
     if (tile.steps == 0) continue;
     if (tiles > 0) waitForPhase(shared + kRowsEmptyAt, (tiles - 1) & 1);
+    if (tiles > 1) waitForPhase(shared + kDOutsEmptyAt, tiles & 1);
+    const uint32_t dOutTarget = rowTarget + kDOutsAt + (tiles & 1) * kRowBytes;
     tiles++;
     const int64_t start = static_cast<int64_t>(tile.firstRow) * params.rules.heads + (tile.kvHead << shift);
 #pragma unroll 4
@@ -145,7 +153,7 @@ PHSA_DEVICE void produce(const QueryGradientSlabParams& params, uint32_t shared,
       const bool valid = row >> shift < tile.rows;
       const int64_t at = valid ? (start + (row >> shift) * params.rules.heads + (row & ((1 << shift) - 1))) * (kDim * 2) + chunk * 16 : 0;
       copyAsync16(rowTarget + i * 1024, static_cast<const char*>(params.q) + at, valid);
-      copyAsync16(rowTarget + i * 1024 + kRowBytes, static_cast<const char*>(params.dOut) + at, valid);
+      copyAsync16(dOutTarget + i * 1024, static_cast<const char*>(params.dOut) + at, valid);
     }
     const bool valid = thread >> shift < tile.rows;
     const int64_t at = valid ? start + (thread >> shift) * params.rules.heads + (thread & ((1 << shift) - 1)) : 0;
@@ -203,23 +211,81 @@ PHSA_DEVICE void exchange(float& w0, float& w1, float& w2, float& w3) {
   (high ? w1 : w3) = d;
 }
 
-/** Blocks that the row chose, where a quad of lanes asks together. */
-PHSA_DEVICE int chosenBlocks(const QueryGradientSlabParams& params, const Tile& tile, int query, int quad) {
-  int chosen = 0;
-  if (params.dqPartials && query < tile.rows && tile.position + query >= params.rules.denseBelow) {
-    const int* selected =
-        params.selected + (static_cast<int64_t>(tile.kvHead) * params.sequences.queryTokens + tile.firstRow + query) * params.rules.topK;
-    for (int slot = quad; slot < params.rules.topK; slot += 4) chosen += selected[slot] >= 0;
+/** Asks for 256 bytes to be brought into the L2 cache. */
+PHSA_DEVICE void prefetchRow(const char* row) { asm volatile("prefetch.global.L2 [%0];\nprefetch.global.L2 [%0+128];\n" ::"l"(row)); }
+
+/** Adds eight bf16 values. */
+PHSA_DEVICE void addWords(float (&sums)[8], const uint4& words) {
+  const uint32_t word[4] = {words.x, words.y, words.z, words.w};
+#pragma unroll
+  for (int j = 0; j < 4; j++) {
+    sums[2 * j] += __uint_as_float(word[j] << 16);
+    sums[2 * j + 1] += __uint_as_float(word[j] & 0xFFFF0000);
   }
-  chosen += __shfl_xor_sync(0xFFFFFFFF, chosen, 1);
-  return chosen + __shfl_xor_sync(0xFFFFFFFF, chosen, 2);
 }
 
-/** Adds the parts of the selected blocks to the sums of two rows, 8 and `row`, and writes them. */
-PHSA_DEVICE void finish(const QueryGradientSlabParams& params, const Tile& tile, float (&sums)[64], const int (&chosen)[2], int row, int shift) {
+/** Writes the sums of the selected blocks' parts to dq, tile by tile, for the warpgroups that add theirs. */
+PHSA_DEVICE void add(const QueryGradientSlabParams& params, unsigned char* bytes, uint32_t shared, int shift) {
+  if (!params.dqPartials) return;
+  const int thread = threadIdx.x - kProducers;
+  const int topK = params.rules.topK;
+  const int queries = kRows >> shift;
+  const int items = tileCount(params, queries) * params.kvHeads;
+  unsigned char* counts = bytes + kCountsAt;
+  int tiles = 0;
+  for (int item = blockIdx.x; item < items; item += gridDim.x) {
+    const Tile tile = tileOf(params, item, queries);
+    if (tile.steps == 0) continue;
+    if (thread < tile.rows) {
+      int chosen = 0;
+      if (tile.position + thread >= params.rules.denseBelow) {
+        const int* selected =
+            params.selected + (static_cast<int64_t>(tile.kvHead) * params.sequences.queryTokens + tile.firstRow + thread) * topK;
+#pragma unroll 8
+        for (int slot = 0; slot < topK; slot++) chosen += selected[slot] >= 0;
+      }
+      counts[thread] = chosen;
+    }
+    syncThreads(1, kAdders);
+    const int64_t slabRow = static_cast<int64_t>(tile.kvHead - params.firstKvHead) * params.rows + tile.firstRow - params.firstRow;
+    const int rows = tile.rows << shift;
+    for (int row = thread / 16; row < rows; row += kAdders / 16) {
+      const int query = row >> shift;
+      const int head = row & ((1 << shift) - 1);
+      const int chosen = counts[query];
+      const uint4* part = static_cast<const uint4*>(params.dqPartials) + ((((slabRow + query) * topK) << shift) + head) * 16 + thread % 16;
+      const int nextRow = row + kAdders / 16;
+      if (nextRow < rows && thread % 16 < topK) {
+        const int64_t next = (((slabRow + (nextRow >> shift)) * topK + thread % 16) << shift) + (nextRow & ((1 << shift) - 1));
+        prefetchRow(static_cast<const char*>(params.dqPartials) + next * (kDim * 2));
+      }
+      float sums[8] = {};
+      for (int first = 0; first < chosen; first += kSlots) {
+        uint4 words[kSlots];
+#pragma unroll
+        for (int s = 0; s < kSlots; s++) {
+          words[s] = first + s < chosen ? __ldcs(part + (static_cast<int64_t>(s) << (shift + 4))) : make_uint4(0, 0, 0, 0);
+        }
+#pragma unroll
+        for (int s = 0; s < kSlots; s++) addWords(sums, words[s]);
+        part += static_cast<int64_t>(kSlots) << (shift + 4);
+      }
+      uint4* target = static_cast<uint4*>(params.dq) +
+                      (static_cast<int64_t>(tile.firstRow + query) * params.rules.heads + (tile.kvHead << shift) + head) * 16 + thread % 16;
+      *target = make_uint4(packBf16(sums[0], sums[1]), packBf16(sums[2], sums[3]), packBf16(sums[4], sums[5]), packBf16(sums[6], sums[7]));
+    }
+    // At most one tile ahead of those who take the sums; behind the barrier that follows, counts may be written again.
+    if (tiles > 0) waitForPhase(shared + kTakenAt, (tiles - 1) & 1);
+    tiles++;
+    arrive(shared + kAddedAt);
+    syncThreads(1, kAdders);
+  }
+}
+
+/** Adds what dq holds where `added`, and writes the sums of `row` and of the eighth row behind it. */
+PHSA_DEVICE void finish(const QueryGradientSlabParams& params, const Tile& tile, float (&sums)[64], bool added, int row, int shift) {
   const int quad = threadIdx.x & 3;
   const float scale = params.rules.scale;
-  const uint4* parts[2];
 #pragma unroll
   for (int r = 0; r < 2; r++) {
     // Columns 32 i + 8 quad + 2 j + c to sums[4 (4 i + j) + 2 r + c].
@@ -231,58 +297,21 @@ PHSA_DEVICE void finish(const QueryGradientSlabParams& params, const Tile& tile,
         exchange(sums[at], sums[at + 4], sums[at + 8], sums[at + 12]);
       }
     }
-#pragma unroll
-    for (int i = 0; i < 16; i++) {
-      sums[4 * i + 2 * r] *= scale;
-      sums[4 * i + 2 * r + 1] *= scale;
-    }
     const int query = (row + 8 * r) >> shift;
     const int head = (row + 8 * r) & ((1 << shift) - 1);
-    const int64_t slabRow = static_cast<int64_t>(tile.kvHead - params.firstKvHead) * params.rows + tile.firstRow + query - params.firstRow;
-    parts[r] = static_cast<const uint4*>(params.dqPartials) + (((slabRow * params.rules.topK) << shift) + head) * 16 + quad;
-  }
-  const int most = max(chosen[0], chosen[1]);
-  for (int slot = 0; slot < most; slot += kSlots) {
-    uint4 words[kSlots][2][4];
+    if (query >= tile.rows) continue;
+    uint4* target = static_cast<uint4*>(params.dq) +
+                    (static_cast<int64_t>(tile.firstRow + query) * params.rules.heads + (tile.kvHead << shift) + head) * 16 + quad;
+    uint4 words[4];
 #pragma unroll
-    for (int s = 0; s < kSlots; s++) {
+    for (int i = 0; i < 4; i++) words[i] = added ? target[4 * i] : make_uint4(0, 0, 0, 0);
 #pragma unroll
-      for (int r = 0; r < 2; r++) {
+    for (int i = 0; i < 4; i++) {
+      float row[8] = {};
+      addWords(row, words[i]);
 #pragma unroll
-        for (int i = 0; i < 4; i++) {
-          words[s][r][i] = slot + s < chosen[r] ? __ldcs(parts[r] + (static_cast<int64_t>(slot + s) << shift) * 16 + 4 * i) : make_uint4(0, 0, 0, 0);
-        }
-      }
-    }
-#pragma unroll
-    for (int s = 0; s < kSlots; s++) {
-#pragma unroll
-      for (int r = 0; r < 2; r++) {
-#pragma unroll
-        for (int i = 0; i < 4; i++) {
-          const uint32_t word[4] = {words[s][r][i].x, words[s][r][i].y, words[s][r][i].z, words[s][r][i].w};
-#pragma unroll
-          for (int j = 0; j < 4; j++) {
-            sums[4 * (4 * i + j) + 2 * r] += __uint_as_float(word[j] << 16);
-            sums[4 * (4 * i + j) + 2 * r + 1] += __uint_as_float(word[j] & 0xFFFF0000);
-          }
-        }
-      }
-    }
-  }
-#pragma unroll
-  for (int r = 0; r < 2; r++) {
-    const int query = (row + 8 * r) >> shift;
-    const int head = (row + 8 * r) & ((1 << shift) - 1);
-    if (query < tile.rows) {
-      uint4* target = static_cast<uint4*>(params.dq) +
-                      (static_cast<int64_t>(tile.firstRow + query) * params.rules.heads + (tile.kvHead << shift) + head) * 16 + quad;
-#pragma unroll
-      for (int i = 0; i < 4; i++) {
-        const int at = 16 * i + 2 * r;
-        target[4 * i] = make_uint4(packBf16(sums[at], sums[at + 1]), packBf16(sums[at + 4], sums[at + 5]), packBf16(sums[at + 8], sums[at + 9]),
-                                   packBf16(sums[at + 12], sums[at + 13]));
-      }
+      for (int j = 0; j < 8; j++) row[j] = fmaf(sums[16 * i + 4 * (j / 2) + 2 * r + j % 2], scale, row[j]);
+      target[4 * i] = make_uint4(packBf16(row[0], row[1]), packBf16(row[2], row[3]), packBf16(row[4], row[5]), packBf16(row[6], row[7]));
     }
   }
 }
@@ -301,12 +330,23 @@ PHSA_DEVICE void queueProduct(float (&products)[32], const uint32_t (&rows)[8][4
   wgmmaCommit();
 }
 
+PHSA_DEVICE void queueProduct(float (&products)[32], uint32_t rowsAt, uint32_t keysAt) {
+  const uint32_t rows = alongK(rowsAt);
+  const uint32_t keys = alongK(keysAt);
+  wgmmaFence();
+#pragma unroll
+  for (int k = 0; k < 8; k++) {
+    wgmma<0, 0>(products, operand(rows + (k / 4 * kRows * 128 + k % 4 * 32) / 16), operand(keys + (k / 4 * kKeys * 128 + k % 4 * 32) / 16), k > 0);
+  }
+  wgmmaCommit();
+}
+
 /** The same number in every lane, known to be so. */
 PHSA_DEVICE int uniform(int value) { return __shfl_sync(0xFFFFFFFF, value, 0); }
 
 PHSA_DEVICE void consume(const QueryGradientSlabParams& params, const unsigned char* bytes, uint32_t shared, int shift) {
   const Rules& rules = params.rules;
-  const int group = uniform(threadIdx.x / 128) - 1;
+  const int group = uniform(threadIdx.x / 128) - 2;
   const int lane = threadIdx.x & 31;
   const int quad = lane & 3;
   const int warpRow = group * kRowsPerGroup + (threadIdx.x / 32 & 3) * 16;
@@ -314,7 +354,7 @@ PHSA_DEVICE void consume(const QueryGradientSlabParams& params, const unsigned c
   const int queries = kRows >> shift;
   const int items = tileCount(params, queries) * params.kvHeads;
   const float scale = rules.scale * kLog2E;
-  const bool elected = lane == 0;  // of a warp: all four may still read
+  const bool elected = lane == 0;
   int turn = 0;
   int tiles = 0;
   for (int item = blockIdx.x; item < items; item += gridDim.x) {
@@ -323,7 +363,6 @@ PHSA_DEVICE void consume(const QueryGradientSlabParams& params, const unsigned c
     float sums[64];
 #pragma unroll
     for (int i = 0; i < 64; i++) sums[i] = 0.0f;
-    int chosen[2] = {0, 0};
     if (tile.steps > 0) {
       int positions[2];
       int starts[2];
@@ -334,7 +373,6 @@ PHSA_DEVICE void consume(const QueryGradientSlabParams& params, const unsigned c
         const int query = (row + 8 * r) >> shift;
         positions[r] = tile.position + query;
         starts[r] = windowStartOf(rules, positions[r], rules.denseBelow);
-        chosen[r] = chosenBlocks(params, tile, query, quad);
       }
       const int initEnd = rules.initBlocks * rules.blockSize;
       const int groupFirst = tile.position + (group * kRowsPerGroup >> shift);
@@ -343,8 +381,8 @@ PHSA_DEVICE void consume(const QueryGradientSlabParams& params, const unsigned c
       const int groupLastStart = windowStartOf(rules, max(groupFirst, groupLast), rules.denseBelow);
 
       uint32_t query[8][4];
-      uint32_t dOut[8][4];
       waitForPhase(shared + kRowsFullAt, tiles & 1);
+      const uint32_t dOutsAt = shared + kDOutsAt + uniform(tiles & 1) * kRowBytes + group * kRowsPerGroup * 128;
       tiles++;
       const float* logs = reinterpret_cast<const float*>(bytes + kLogsAt) + row;
 #pragma unroll
@@ -356,7 +394,6 @@ PHSA_DEVICE void consume(const QueryGradientSlabParams& params, const unsigned c
       for (int k = 0; k < 8; k++) {
         const uint32_t at = shared + operandOffset(warpRow + (lane & 15), 2 * k + (lane >> 4), kRows);
         loadMatrix(query[k], at);
-        loadMatrix(dOut[k], at + kRowBytes);
       }
       arrive(shared + kRowsEmptyAt);
 
@@ -383,7 +420,7 @@ PHSA_DEVICE void consume(const QueryGradientSlabParams& params, const unsigned c
         const uint32_t barriers = shared + kBarriersAt + (turn + step) % kStages * 16;
         const int firstKey = tile.firstKey(step);
         const int endKey = tile.endKey(step);
-        queueProduct(dProbabilities, dOut, keysAt + kKeyBytes);
+        queueProduct(dProbabilities, dOutsAt, keysAt + kKeyBytes);
         wgmmaWait<1>();
         settle(scores);
 #pragma unroll
@@ -433,8 +470,13 @@ PHSA_DEVICE void consume(const QueryGradientSlabParams& params, const unsigned c
       settle(sums);
       if (elected) arrive(shared + kBarriersAt + (turn + tile.steps - 1) % kStages * 16 + 8);
       turn += tile.steps;
+      if (elected) arrive(shared + kDOutsEmptyAt);
+      if (params.dqPartials) {
+        waitForPhase(shared + kAddedAt, (tiles - 1) & 1);
+        if (elected) arrive(shared + kTakenAt);
+      }
     }
-    finish(params, tile, sums, chosen, row, shift);
+    finish(params, tile, sums, params.dqPartials && tile.steps > 0, row, shift);
   }
 }
 
@@ -446,7 +488,7 @@ extern "C" __global__ void __launch_bounds__(querygradient::kThreads, 1)
   PHSA_DYNAMIC_SHARED(dynamic);
   const uint32_t at = sharedAddress(dynamic);
   const uint32_t shared = (at + 1023) & ~1023u;
-  const unsigned char* bytes = dynamic + (shared - at);
+  unsigned char* bytes = dynamic + (shared - at);
   const int shift = 31 - __clz(params.rules.heads / params.rules.kvHeads);
   if (threadIdx.x == 0) {
     for (int stage = 0; stage < kStages; stage++) {
@@ -455,13 +497,19 @@ extern "C" __global__ void __launch_bounds__(querygradient::kThreads, 1)
     }
     initBarrier(shared + kRowsFullAt, kProducers);
     initBarrier(shared + kRowsEmptyAt, kConsumers);
+    initBarrier(shared + kDOutsEmptyAt, kConsumerWarps);
+    initBarrier(shared + kAddedAt, kAdders);
+    initBarrier(shared + kTakenAt, kConsumerWarps);
   }
   __syncthreads();
   if (threadIdx.x < kProducers) {
-    shrinkRegisters<40>();
+    shrinkRegisters<24>();
     produce(params, shared, shift);
+  } else if (threadIdx.x < kProducers + kAdders) {
+    shrinkRegisters<72>();
+    add(params, bytes, shared, shift);
   } else {
-    growRegisters<232>();
+    growRegisters<208>();
     consume(params, bytes, shared, shift);
   }
 }

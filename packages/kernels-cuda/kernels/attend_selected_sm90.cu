@@ -1,14 +1,17 @@
 // attend_selected_sm90.cu: attention over selected blocks, key-major (spec 5), for choices that neighbours do not share: bf16, D 128.
 //
-// Query-major work reads a block's 16 KB of keys and values (m 32) once for each tile of queries that has a query that chose it. Here the lists of
+// Query-major work reads a block's keys and values, 8 KB at m 16, for each tile of queries with one that chose it. Here the lists of
 // selected_lists_sm90.cu give each block its queries: the block is loaded once, the query heads' rows are gathered, and each (query head, choice)
 // leaves its normalised result in bf16 and its log-sum-exp, next to those of the query's other choices. The merge reads them with the forced part
 // that is already in `out` and `lse`, and writes the whole. Work goes by slabs of one section of rows and a few KV heads, which bound the scratch.
 //
-// Warps take tiles of 16 query heads, mma.sync. The order of D in the scores is one that lets a thread read 16 bytes of q at a time, and the partial
-// results are stored in the order of the accumulators, 16 bytes a thread: word j of chunk 4 a + t holds columns 32 a + 8 j + 2 t and the next.
-// Bound: traffic of G * 256 bytes three times a choice: q in, partial out, partial in.
+// Warps take tiles of 16 query heads, mma.sync; so few warps share a block that they hardly wait for each other: one at m 16, two at 32, four at 64.
+// The order of D in the scores is one that lets a thread read 16 bytes of q at a time, and the partial results are stored in the order of the
+// accumulators, 16 bytes a thread: word j of chunk 4 a + t holds columns 32 a + 8 j + 2 t and the next.
+// Bound: traffic of G * 256 bytes three times a choice, q in, partial out, partial in; the first two at half the rate of memory, by the latency of
+// a tile's chain of products at 16 warps a multiprocessor.
 #include "hopper.cuh"
+#include "list_parts.cuh"
 #include "sequences.cuh"
 #include "warp.cuh"
 
@@ -36,6 +39,8 @@ constexpr int kDim = 128;
 constexpr int kRowBytes = 2 * kDim;
 constexpr int kChunks = kRowBytes / 16;
 constexpr int kTileRows = 16;
+/** Shares of a section's entries that a thread block takes. */
+constexpr int kShares = 8;
 constexpr float kLog2E = 1.4426950408889634f;
 
 /** Division by a number up to 64 of numbers below 2^22. */
@@ -44,56 +49,6 @@ struct Divider {
 
   PHSA_DEVICE explicit Divider(int by) : factor(((1u << 28) + by - 1) / by) {}
   PHSA_DEVICE int operator()(int value) const { return static_cast<int>(static_cast<uint64_t>(static_cast<unsigned>(value)) * factor >> 28); }
-};
-
-/** Choices of one block: `count` entries from `from` on, none at the end. */
-struct ListPart {
-  int block;
-  int from;
-  int count;
-};
-
-/** Parts of a range of a section's entries, in order. A lane knows where the list of one of the next 32 blocks ends. */
-struct PartWalk {
-  const int* starts;
-  int blocks;
-  int firstBlock;
-  int next;
-  int end;
-  int ends;
-
-  PHSA_DEVICE void load() { ends = starts[min(firstBlock + laneIndex(), blocks - 1) + 1]; }
-
-  PHSA_DEVICE PartWalk(const int* given, int blockCount, int from, int to) : starts(given), blocks(blockCount), next(from), end(to) {
-    // The last block whose list starts at or before `from`, by 32 steps at a time.
-    firstBlock = 0;
-    for (int span = blocks; span > 1;) {
-      const int step = (span + kLanes - 1) / kLanes;
-      const int block = firstBlock + laneIndex() * step;
-      const unsigned before = __ballot_sync(kWholeWarp, laneIndex() * step < span && starts[min(block, blocks - 1)] <= from);
-      const int last = kLanes - 1 - __clz(before);
-      span = min(step, span - last * step);
-      firstBlock += last * step;
-    }
-    load();
-  }
-
-  PHSA_DEVICE ListPart advance() {
-    if (next >= end) return ListPart{0, 0, 0};
-    unsigned behind = __ballot_sync(kWholeWarp, ends > next);
-    while (behind == 0) {
-      firstBlock += kLanes;
-      load();
-      behind = __ballot_sync(kWholeWarp, ends > next);
-    }
-    const int lane = __ffs(behind) - 1;
-    ListPart part;
-    part.block = firstBlock + lane;
-    part.from = next;
-    part.count = min(__shfl_sync(kWholeWarp, ends, lane), end) - next;
-    next += part.count;
-    return part;
-  }
 };
 
 /** Keys and values of a block. */
@@ -108,6 +63,12 @@ struct TileRow {
   int row;      // within the section
   int partial;  // within the slab's KV head
 };
+
+/** Keeps the compiler from working the address out anew at each use. */
+template <typename T>
+PHSA_DEVICE void keep(T*& pointer) {
+  asm volatile("" : "+l"(pointer));
+}
 
 /** A thread block of W warps shares the block that it works on. */
 template <int M, int W>
@@ -128,13 +89,9 @@ PHSA_DEVICE void attendSelected(const AttendSelectedParams& params) {
   const Divider byTopK(topK);
   const float factor = rules.scale * kLog2E;
 
-  // The section's entries in equal shares, so that lists of any length are spread.
+  // The section's entries in equal shares, so that lists of any length are spread; a thread block has some from everywhere, as short lists cost more.
   const int total = starts[sequences.blocks];
-  const int share = (total + gridDim.x - 1) / gridDim.x;
-  const int from = min(total, static_cast<int>(blockIdx.x) * share);
-  const int to = min(total, from + share);
-  if (from >= to) return;
-  PartWalk walk(starts, sequences.blocks, from, to);
+  const int share = (total + gridDim.x * kShares - 1) / (gridDim.x * kShares);
 
   // A tile has as many entries as fit with all heads of the group; a thread has the same head of the same entry in every tile.
   const int tileEntries = kTileRows / group;
@@ -152,6 +109,10 @@ PHSA_DEVICE void attendSelected(const AttendSelectedParams& params) {
   const int64_t slabRows = static_cast<int64_t>(blockIdx.y) * params.sectionRows * topK * group;
   uint4* partials = static_cast<uint4*>(params.partials) + slabRows * kChunks + lane % 4;
   float* partialLse = params.partialLse + slabRows;
+  keep(entries);
+  keep(q);
+  keep(partials);
+  keep(partialLse);
   const uint4* keys = reinterpret_cast<const uint4*>(shared.keys) + lane;
   const uint32_t values = sharedAddress(shared.values) + lane % 16 * kRowBytes + (lane / 16 ^ lane % 8) * 16;
 
@@ -181,133 +142,136 @@ PHSA_DEVICE void attendSelected(const AttendSelectedParams& params) {
   };
 
   const int firstTile = warpIndex();
-  ListPart part = walk.advance();
-  bool ready = firstTile * tileEntries < part.count;
-  if (ready) {
-    int found[2];
-    loadEntries(part, firstTile, found);
-    loadQueries(found);
-  }
-  while (part.count > 0) {
-    const int sequence = lastStartAtMost(sequences.blockStarts, sequences.sequences + 1, part.block);
-    const int firstKey = (part.block - sequences.blockStarts[sequence]) * rules.blockSize;
-    const int keyTokens = keyCount(sequences, sequence) - firstKey;
-    const int64_t keyRow = static_cast<int64_t>(sequences.keyStarts[sequence]) + firstKey;
-    const int64_t firstCopy = ((keyRow + copyKey) * rules.kvHeads + kvHead) * kDim + copyChunk * 8;
-    __syncthreads();
-#pragma unroll
-    for (int step = 0; step < M; step += kCopyKeys) {
-      const bool valid = step + copyKey < keyTokens;
-      const int64_t source = firstCopy + (valid ? step * rules.kvHeads * kDim : copyKey * -rules.kvHeads * kDim);
-      copyAsync16(keyTarget + (step / 8 * 128 + step % 8 * 4) * 16, static_cast<const uint16_t*>(params.k) + source, valid);
-      copyAsync16((valueTarget ^ step % 8 * 16) + step * kRowBytes, static_cast<const uint16_t*>(params.v) + source, valid);
+  for (int from = blockIdx.x * share; from < total; from += gridDim.x * share) {
+    PartWalk walk(starts, sequences.blocks, from, min(total, from + share));
+    ListPart part = walk.advance();
+    bool ready = firstTile * tileEntries < part.count;
+    if (ready) {
+      int found[2];
+      loadEntries(part, firstTile, found);
+      loadQueries(found);
     }
-    commitCopies();
-    const ListPart following = walk.advance();
-    const bool followingReady = firstTile * tileEntries < following.count;
-    int followingEntries[2] = {0, 0};
-    int nextEntries[2] = {0, 0};
-    if (followingReady) loadEntries(following, firstTile, followingEntries);
-    loadEntries(part, firstTile + W, nextEntries);
-    const int tiles = (part.count + tileEntries - 1) / tileEntries;
-    // Keys at or before a query of row r of the section: r + seen. Rows ascend, so the first one tells whether a given choice may lie behind its query.
-    const int seen = firstPosition(sequences, sequence) + sectionRow - sequences.queryStarts[sequence] - firstKey + 1;
-    const bool allVisible = byTopK(entries[part.from] - sectionEntry) + seen >= M;
-    waitForCopies<0>();
-    __syncthreads();
+    while (part.count > 0) {
+      const int sequence = lastStartAtMost(sequences.blockStarts, sequences.sequences + 1, part.block);
+      const int firstKey = (part.block - sequences.blockStarts[sequence]) * rules.blockSize;
+      const int keyTokens = keyCount(sequences, sequence) - firstKey;
+      const int64_t keyRow = static_cast<int64_t>(sequences.keyStarts[sequence]) + firstKey;
+      const int64_t firstCopy = ((keyRow + copyKey) * rules.kvHeads + kvHead) * kDim + copyChunk * 8;
+      __syncthreads();
+#pragma unroll
+      for (int step = 0; step < M; step += kCopyKeys) {
+        const bool valid = step + copyKey < keyTokens;
+        const int64_t source = firstCopy + (valid ? step * rules.kvHeads * kDim : copyKey * -rules.kvHeads * kDim);
+        copyAsync16(keyTarget + (step / 8 * 128 + step % 8 * 4) * 16, static_cast<const uint16_t*>(params.k) + source, valid);
+        copyAsync16((valueTarget ^ step % 8 * 16) + step * kRowBytes, static_cast<const uint16_t*>(params.v) + source, valid);
+      }
+      commitCopies();
+      const ListPart following = walk.advance();
+      const bool followingReady = firstTile * tileEntries < following.count;
+      int followingEntries[2] = {0, 0};
+      int nextEntries[2] = {0, 0};
+      if (followingReady) loadEntries(following, firstTile, followingEntries);
+      loadEntries(part, firstTile + W, nextEntries);
+      const int tiles = (part.count + tileEntries - 1) / tileEntries;
+      // Keys at or before a query of row r of the section: r + seen. Rows ascend, so the first one tells whether a given choice may lie behind its query.
+      const int seen = firstPosition(sequences, sequence) + sectionRow - sequences.queryStarts[sequence] - firstKey + 1;
+      const bool allVisible = byTopK(entries[part.from] - sectionEntry) + seen >= M;
+      waitForCopies<0>();
+      __syncthreads();
 
-    for (int tile = firstTile; tile < tiles; tile += W) {
-      float scores[M / 8][4] = {};
+      for (int tile = firstTile; tile < tiles; tile += W) {
+        float scores[M / 8][4] = {};
 #pragma unroll
-      for (int i = 0; i < 4; i++) {
-        const uint4 low = queries[0][i];
-        const uint4 high = queries[1][i];
-        const uint32_t first[4] = {low.x, high.x, low.y, high.y};
-        const uint32_t second[4] = {low.z, high.z, low.w, high.w};
-        uint4 key[M / 8];
+        for (int i = 0; i < 4; i++) {
+          const uint4 low = queries[0][i];
+          const uint4 high = queries[1][i];
+          const uint32_t first[4] = {low.x, high.x, low.y, high.y};
+          const uint32_t second[4] = {low.z, high.z, low.w, high.w};
+          uint4 key[M / 8];
 #pragma unroll
-        for (int n = 0; n < M / 8; n++) key[n] = keys[n * 128 + i * 32];
+          for (int n = 0; n < M / 8; n++) key[n] = keys[n * 128 + i * 32];
 #pragma unroll
-        for (int n = 0; n < M / 8; n++) mma(scores[n], first, key[n].x, key[n].y);
+          for (int n = 0; n < M / 8; n++) mma(scores[n], first, key[n].x, key[n].y);
 #pragma unroll
-        for (int n = 0; n < M / 8; n++) mma(scores[n], second, key[n].z, key[n].w);
-      }
-      const TileRow current[2] = {rows[0], rows[1]};
-      const bool more = tile + W < tiles;
-      if (more || followingReady) {
-        int found[2];
+          for (int n = 0; n < M / 8; n++) mma(scores[n], second, key[n].z, key[n].w);
+        }
+        const TileRow current[2] = {rows[0], rows[1]};
+        const bool more = tile + W < tiles;
+        if (more || followingReady) {
+          int found[2];
 #pragma unroll
-        for (int half = 0; half < 2; half++) found[half] = more ? nextEntries[half] : followingEntries[half];
-        loadQueries(found);
-        loadEntries(part, tile + 2 * W, nextEntries);
-      }
-      if (!allVisible) {
+          for (int half = 0; half < 2; half++) found[half] = more ? nextEntries[half] : followingEntries[half];
+          loadQueries(found);
+          loadEntries(part, tile + 2 * W, nextEntries);
+        }
+        if (!allVisible) {
 #pragma unroll
-        for (int n = 0; n < M / 8; n++) {
+          for (int n = 0; n < M / 8; n++) {
 #pragma unroll
-          for (int e = 0; e < 4; e++) {
-            if (n * 8 + lane % 4 * 2 + e % 2 >= current[e / 2].row + seen) scores[n][e] = -INFINITY;
+            for (int e = 0; e < 4; e++) {
+              if (n * 8 + lane % 4 * 2 + e % 2 >= current[e / 2].row + seen) scores[n][e] = -INFINITY;
+            }
           }
         }
-      }
-      bool stored[2];
-      uint4* targets[2];
-      uint32_t probabilities[M / 16][4];
-#pragma unroll
-      for (int half = 0; half < 2; half++) {
-        stored[half] = used[half] && tile * tileEntries + place[half] < part.count;
-        float largest = -INFINITY;
-#pragma unroll
-        for (int n = 0; n < M / 8; n++) largest = fmaxf(largest, fmaxf(scores[n][2 * half], scores[n][2 * half + 1]));
-        largest = fmaxf(largest, __shfl_xor_sync(kWholeWarp, largest, 1));
-        largest = fmaxf(largest, __shfl_xor_sync(kWholeWarp, largest, 2)) * factor;
-        const float shift = largest == -INFINITY ? 0.0f : largest;
-        float sum = 0.0f;
-#pragma unroll
-        for (int n = 0; n < M / 8; n++) {
-#pragma unroll
-          for (int e = 2 * half; e < 2 * half + 2; e++) {
-            scores[n][e] = exp2Fast(fmaf(scores[n][e], factor, -shift));
-            sum += scores[n][e];
-          }
-        }
-        sum += __shfl_xor_sync(kWholeWarp, sum, 1);
-        sum += __shfl_xor_sync(kWholeWarp, sum, 2);
-        const float share = sum > 0.0f ? __fdividef(1.0f, sum) : 0.0f;
-#pragma unroll
-        for (int n = 0; n < M / 8; n++) probabilities[n / 2][n % 2 * 2 + half] = packBf16(scores[n][2 * half] * share, scores[n][2 * half + 1] * share);
-        if (stored[half] && lane % 4 == 0) partialLse[static_cast<unsigned>(current[half].partial)] = shift + __log2f(sum);
-        targets[half] = partials + static_cast<unsigned>(current[half].partial) * kChunks;
-      }
-#pragma unroll
-      for (int a = 0; a < 4; a++) {
-        float sums[4][4] = {};
-#pragma unroll
-        for (int step = 0; step < M / 16; step++) {
-          uint32_t value[2][4];
-#pragma unroll
-          for (int pair = 0; pair < 2; pair++) loadMatrixTransposed(value[pair], (values ^ (4 * a + 2 * pair) * 16) + step * 16 * kRowBytes);
-#pragma unroll
-          for (int pair = 0; pair < 2; pair++) {
-            mma(sums[2 * pair], probabilities[step], value[pair][0], value[pair][1]);
-            mma(sums[2 * pair + 1], probabilities[step], value[pair][2], value[pair][3]);
-          }
-        }
+        bool stored[2];
+        uint4* targets[2];
+        uint32_t probabilities[M / 16][4];
 #pragma unroll
         for (int half = 0; half < 2; half++) {
-          uint4 packed;
-          packed.x = packBf16(sums[0][2 * half], sums[0][2 * half + 1]);
-          packed.y = packBf16(sums[1][2 * half], sums[1][2 * half + 1]);
-          packed.z = packBf16(sums[2][2 * half], sums[2][2 * half + 1]);
-          packed.w = packBf16(sums[3][2 * half], sums[3][2 * half + 1]);
-          if (stored[half]) targets[half][a * 4] = packed;
+          stored[half] = used[half] && tile * tileEntries + place[half] < part.count;
+          float largest = -INFINITY;
+#pragma unroll
+          for (int n = 0; n < M / 8; n++) largest = fmaxf(largest, fmaxf(scores[n][2 * half], scores[n][2 * half + 1]));
+          largest = fmaxf(largest, __shfl_xor_sync(kWholeWarp, largest, 1));
+          largest = fmaxf(largest, __shfl_xor_sync(kWholeWarp, largest, 2)) * factor;
+          const float shift = largest == -INFINITY ? 0.0f : largest;
+          float sum = 0.0f;
+#pragma unroll
+          for (int n = 0; n < M / 8; n++) {
+#pragma unroll
+            for (int e = 2 * half; e < 2 * half + 2; e++) {
+              scores[n][e] = exp2Fast(fmaf(scores[n][e], factor, -shift));
+              sum += scores[n][e];
+            }
+          }
+          sum += __shfl_xor_sync(kWholeWarp, sum, 1);
+          sum += __shfl_xor_sync(kWholeWarp, sum, 2);
+          const float share = sum > 0.0f ? __fdividef(1.0f, sum) : 0.0f;
+#pragma unroll
+          for (int n = 0; n < M / 8; n++) probabilities[n / 2][n % 2 * 2 + half] = packBf16(scores[n][2 * half] * share, scores[n][2 * half + 1] * share);
+          if (stored[half] && lane % 4 == 0) partialLse[static_cast<unsigned>(current[half].partial)] = shift + __log2f(sum);
+          targets[half] = partials + static_cast<unsigned>(current[half].partial) * kChunks;
+        }
+#pragma unroll
+        for (int a = 0; a < 4; a++) {
+          float sums[4][4] = {};
+#pragma unroll
+          for (int step = 0; step < M / 16; step++) {
+            uint32_t value[2][4];
+#pragma unroll
+            for (int pair = 0; pair < 2; pair++) loadMatrixTransposed(value[pair], (values ^ (4 * a + 2 * pair) * 16) + step * 16 * kRowBytes);
+#pragma unroll
+            for (int pair = 0; pair < 2; pair++) {
+              mma(sums[2 * pair], probabilities[step], value[pair][0], value[pair][1]);
+              mma(sums[2 * pair + 1], probabilities[step], value[pair][2], value[pair][3]);
+            }
+          }
+#pragma unroll
+          for (int half = 0; half < 2; half++) {
+            uint4 packed;
+            packed.x = packBf16(sums[0][2 * half], sums[0][2 * half + 1]);
+            packed.y = packBf16(sums[1][2 * half], sums[1][2 * half + 1]);
+            packed.z = packBf16(sums[2][2 * half], sums[2][2 * half + 1]);
+            packed.w = packBf16(sums[3][2 * half], sums[3][2 * half + 1]);
+            if (stored[half]) __stcs(&targets[half][a * 4], packed);
+          }
         }
       }
+      // A warp without a tile in this part has not fetched the next one's yet.
+      if (!ready && followingReady) loadQueries(followingEntries);
+      ready = followingReady;
+      part = following;
     }
-    // A warp without a tile in this part has not fetched the next one's yet.
-    if (!ready && followingReady) loadQueries(followingEntries);
-    ready = followingReady;
-    part = following;
   }
 }
 
@@ -415,6 +379,4 @@ INSTANCE(16, 1, 16)
 INSTANCE(32, 2, 8)
 INSTANCE(64, 4, 3)
 #undef INSTANCE
-extern "C" __global__ void __launch_bounds__(kMergeThreads, 4) merge_selected_bf16_d128(const __grid_constant__ AttendSelectedParams params) {
-  mergeSelected(params);
-}
+PHSA_KERNEL(merge_selected_bf16_d128, AttendSelectedParams, kMergeThreads, mergeSelected)

@@ -428,9 +428,10 @@ PHSA_DEVICE void loadTiles(const AttendTilesParams& params, AttendShared& shared
     const auto loadQueries = [&] {
       waitForPhase(sharedAddress(&shared.queryEmpty), queryPhase ^ 1);
       if (thread == 0) {
-        const int listKeys = max(tile.windowFull > tile.windowStart ? tile.windowFull : tile.windowStart, tile.initEnd);
-        shared.items[queryPhase] = AttendItem{steps,      listStart,     tile.initSteps, tile.windowFull, tile.first, tile.end - tile.first,
-                                 tile.position, kvHead, listKeys > tile.position + 1};
+        const int listEnd = max(tile.windowFull, ceilUnits(tile.initEnd) * kUnit);
+        const int rows = tile.end - tile.first;
+        shared.items[queryPhase] =
+            AttendItem{steps, listStart, tile.initSteps, tile.windowFull, tile.first, rows, tile.position, kvHead, listEnd > tile.position + 1};
         arrive(sharedAddress(&shared.queryFull));
       }
       queryPhase ^= 1;
@@ -730,6 +731,13 @@ PHSA_DEVICE void transposeQuad(uint32_t (&words)[4], int lane) {
   }
 }
 
+/**
+ * In steps that both warpgroups work on they issue their products by turns, so that those of one run while the other makes probabilities.
+ * Each takes and ends one turn a step.
+ */
+PHSA_DEVICE void takeTurn(int group) { syncThreads(2 + group, 256); }
+PHSA_DEVICE void endTurn(int group) { asm volatile("bar.arrive %0, 256;\n" ::"r"(3 - group) : "memory"); }
+
 template <int G>
 PHSA_DEVICE void computeTiles(const AttendTilesParams& params, AttendShared& shared, uint32_t queryBytes, uint32_t keyBytes, uint32_t valueBytes) {
   const int thread = threadIdx.x & 127;
@@ -738,6 +746,7 @@ PHSA_DEVICE void computeTiles(const AttendTilesParams& params, AttendShared& sha
   Consumer<G> consumer{shared, params.rules.scale * kLog2e, group, (thread >> 5) * 16 + (lane >> 2)};
   const uint32_t queries = queryBytes + group * (kQueryBytes / 2);
   const bool speaks = lane == 0;
+  if (group == 1) endTurn(group);
   Ring ring;
   int queryPhase = 0;
   while (true) {
@@ -760,6 +769,10 @@ PHSA_DEVICE void computeTiles(const AttendTilesParams& params, AttendShared& sha
     const auto needed = [&] {
       waitForPhase(sharedAddress(&shared.keysFull[ring.stage]), ring.phase);
       if (consumer.openStep(step, ring.stage)) return true;
+      if (!consumer.stepIsList) {
+        takeTurn(group);
+        endTurn(group);
+      }
       waitForPhase(sharedAddress(&shared.valuesFull[ring.stage]), ring.phase);
       __syncwarp();
       if (speaks) {
@@ -775,8 +788,10 @@ PHSA_DEVICE void computeTiles(const AttendTilesParams& params, AttendShared& sha
       while (step < steps && !found) found = needed();
       if (!found) break;
       fenceAsyncProxy();
+      if (!consumer.stepIsList) takeTurn(group);
       wgmmaFence();
       multiplyKeys(scores, queries, keyBytes + ring.stage * kStepBytes);
+      if (!consumer.stepIsList) endTurn(group);
       wgmmaWait<0>();
       settle(scores);
       consumer.mask(scores, ring.stage);
@@ -797,9 +812,11 @@ PHSA_DEVICE void computeTiles(const AttendTilesParams& params, AttendShared& sha
         if (!found) break;
         waitForPhase(sharedAddress(&shared.valuesFull[pending.stage]), pending.phase);
         fenceAsyncProxy();
+        if (!consumer.stepIsList) takeTurn(group);
         wgmmaFence();
         multiplyKeys(scores, queries, keyBytes + ring.stage * kStepBytes);
         multiplyValues(sums, probabilities, valueBytes + pending.stage * kStepBytes);
+        if (!consumer.stepIsList) endTurn(group);
         wgmmaWait<1>();
         settle(scores);
         consumer.mask(scores, ring.stage);
@@ -893,11 +910,12 @@ PHSA_DEVICE void attendTiles(const AttendTilesParams& params) {
   }
 }
 
-#ifndef ATTEND_GROUPS
-#define ATTEND_GROUPS INSTANCE(1) INSTANCE(2) INSTANCE(4) INSTANCE(8) INSTANCE(16)
-#endif
-#define INSTANCE(G)                                                                                                           \
+#define INSTANCE(G)                                                                                                                          \
   extern "C" __global__ void __launch_bounds__(kAttendThreads, 1) attend_tiles_sm90_g##G(const __grid_constant__ AttendTilesParams params) { \
-    attendTiles<G>(params);                                                                                                   \
+    attendTiles<G>(params);                                                                                                                  \
   }
-ATTEND_GROUPS
+INSTANCE(1)
+INSTANCE(2)
+INSTANCE(4)
+INSTANCE(8)
+INSTANCE(16)

@@ -39,7 +39,10 @@ PHSA_DEVICE void waitForPhase(uint32_t barrier, int parity) {
 /** Barrier `id` (1 to 15) of so many threads. */
 PHSA_DEVICE void syncThreads(int id, int threads) { asm volatile("bar.sync %0, %1;\n" ::"r"(id), "r"(threads) : "memory"); }
 
-/** The calling warpgroup gives up or takes registers; kernels need __launch_bounds__(threads, 1) for it. */
+/**
+ * The calling warpgroup gives up or takes registers; kernels need __launch_bounds__(threads, 1) for it. Over all warpgroups no more than the launch
+ * took, or the last one waits for ever: 24, 240 and 240 of three that have 168 each.
+ */
 template <int Registers>
 PHSA_DEVICE void shrinkRegisters() {
   asm volatile("setmaxnreg.dec.sync.aligned.u32 %0;\n" ::"n"(Registers));

@@ -1,11 +1,12 @@
 // selected_gradient_sm90.cu: gradients of attention through the selected blocks, key-major (spec 5). Deterministic: sums have a fixed order.
 //
-// A group of m / 16 warps owns a key block of one KV head, 16 keys a warp, and walks the list of the queries that selected it (selected_lists.cu), 16 query
-// heads at a time. Their rows of q and dOut come through a ring of cp.async stages, so that gathers run ahead of the products. The products are
-// transposed, S^T = K q^T and dP^T = V dOut^T: their accumulators are already the left operands of dV += P^T dOut and dK += dS^T q, which stay in registers for the
-// whole list, as do the fragments of K and V. dS K is the query's part from this block, written in bf16 at (row, slot) for the kernel that sums dq.
+// A group of m / 16 warps owns a key block of one KV head, 16 keys a warp, and walks the list of the queries that selected it (selected_lists_sm90.cu),
+// 16 query heads at a time, 32 where m is 64. Their rows of q and dOut come through a ring of cp.async stages, so that gathers run ahead of the products.
+// The products are transposed, S^T = K q^T and dP^T = V dOut^T: their accumulators are already the left operands of dV += P^T dOut and dK += dS^T q, which
+// stay in registers for the whole list. dS K is the query's part from this block, written in bf16 at (row, slot) for the kernel that sums dq.
 // A list longer than a piece is walked by several groups; all but the first leave f32 partials, which selected_gradient_finish adds in order.
-// Bound: bytes between L2 and the multiprocessors, 6 x 128 bytes a query head and block.
+// Bound: bytes, 768 a query head and block through the L2 cache, a third of them dS K on its way to memory; a KV head's rows of q and dOut do not all stay
+// in the cache between one choice and the next. For m 64 the latency of mma.sync with two warps a scheduler.
 #include "hopper.cuh"
 #include "sequences.cuh"
 #include "warp.cuh"
@@ -24,10 +25,10 @@ struct SelectedGradientParams {
   void* dk;             // bf16 [Tk, Hkv, 128], written where `last`
   void* dv;
   void* dqPartial;      // bf16 [kvHeads, rows, topK, G, 128] of the slab, defined where selected
-  int* counters;        // [2], zero beforehand: pieces in `pieces`, items taken
-  int* lists;           // [kvHeads of the slab, blocks, 4]: first entry, entries, first of its pieces
-  int* pieces;          // [.., 2]: list, piece from 1
-  float* partials;      // [.., m / 16, 2, 16, 32, 4]: dK and dV of those pieces as the lanes hold them
+  int* counters;        // [1 + kvHeads], zero beforehand: items taken, later pieces of a KV head
+  int* lists;           // [kvHeads, blocks, 4]: first entry, entries, first of its later pieces, their number
+  int* pieces;          // [kvHeads, headPieces, 2]: the later pieces: list, piece from 1
+  float* partials;      // [kvHeads, headPieces, m / 16, 2, 16, 32, 4]: their dK and dV as the lanes hold them
   Sequences sequences;
   Rules rules;
   int firstRow;         // the slab
@@ -36,13 +37,14 @@ struct SelectedGradientParams {
   int kvHeads;
   int last;             // whether no slab with other rows follows
   int pieceEntries;
+  int headPieces;       // later pieces of a KV head at most: rows * topK / pieceEntries
+  int reserved;
 };
 
 constexpr int kHeadDim = 128;
 constexpr int kRowBytes = kHeadDim * 2;
-/** Query heads that a group works on at a time. */
-constexpr int kTileRows = 16;
-constexpr int kTileBytes = kTileRows * kRowBytes;
+/** 16 rows of q, dOut, keys or values. */
+constexpr int kTileBytes = 16 * kRowBytes;
 constexpr int kBlockWarps = 8;
 constexpr int kBlockThreads = kBlockWarps * kLanes;
 constexpr float kLog2E = 1.4426950408889634f;
@@ -51,21 +53,28 @@ constexpr float kLog2E = 1.4426950408889634f;
 PHSA_DEVICE uint32_t place(int row, int chunk) { return row * kRowBytes + ((chunk ^ (row & 7)) << 4); }
 
 /**
- * Shared memory of a thread block, each part for one group after the other: stages of q and dOut, the group's keys in the order that dq is stored in, stages
- * of lse and delta, dS, the item. The first two begin at multiples of 256.
+ * Shared memory of a thread block, each part for one group after the other: stages of q and dOut, the group's keys in the order that dq is stored in, its
+ * keys and values where they are not kept in registers, stages of lse and delta, dS, the item. The first three begin at multiples of 256. Blocks of 64 keys
+ * have the room for that, and use the registers to take twice as many rows at a time.
  */
 template <int M>
 struct BlockShared {
+  static constexpr bool kAlone = M == 16;
+  static constexpr bool kWide = M == 64;
+  static constexpr int kRows = kWide ? 32 : 16;
   static constexpr int kSlices = M / 16;
   static constexpr int kGroups = kBlockWarps / kSlices;
-  static constexpr int kStages = M == 16 ? 3 : 4;
-  static constexpr int kRingBytes = kStages * 2 * kTileBytes;
+  static constexpr int kStages = M == 32 ? 4 : 3;
+  static constexpr int kHalfStage = kRows * kRowBytes;
+  static constexpr int kRingBytes = kStages * 2 * kHalfStage;
   static constexpr int kKeyBytes = M * kRowBytes;
-  static constexpr int kScalarBytes = kStages * 2 * kTileRows * 4;
-  static constexpr int kDScoreBytes = M == 16 ? 0 : M * kTileRows * 2;
-  static constexpr int kItemBytes = M == 16 ? 0 : 16;
+  static constexpr int kOperandBytes = kWide ? 2 * M * kRowBytes : 0;
+  static constexpr int kScalarBytes = kStages * 2 * kRows * 4;
+  static constexpr int kDScoreBytes = kAlone ? 0 : M * kRows * 2;
+  static constexpr int kItemBytes = kAlone ? 0 : 16;
   static constexpr int kKeys = kGroups * kRingBytes;
-  static constexpr int kScalars = kKeys + kGroups * kKeyBytes;
+  static constexpr int kOperands = kKeys + kGroups * kKeyBytes;
+  static constexpr int kScalars = kOperands + kGroups * kOperandBytes;
   static constexpr int kDScores = kScalars + kGroups * kScalarBytes;
   static constexpr int kItems = kDScores + kGroups * kDScoreBytes;
   static constexpr int kBytes = kItems + kGroups * kItemBytes;
@@ -127,7 +136,8 @@ PHSA_DEVICE void cutLists(const SelectedGradientParams& params) {
     if (params.firstRow + params.rows < sequences.queryTokens) end = firstAtLeast(entries, begin, end, (params.firstRow + params.rows) * topK);
   }
   const int more = max(0, (end - begin - 1) / params.pieceEntries);
-  const int first = more > 0 ? atomicAdd(&params.counters[0], more) : 0;
+  const int head = index / sequences.blocks;
+  const int first = more > 0 ? head * params.headPieces + atomicAdd(&params.counters[1 + head], more) : 0;
   reinterpret_cast<int4*>(params.lists)[index] = make_int4(begin, end - begin, first, more);
   for (int piece = 0; piece < more; piece++) reinterpret_cast<int2*>(params.pieces)[first + piece] = make_int2(index, piece + 1);
 }
@@ -135,7 +145,7 @@ PHSA_DEVICE void cutLists(const SelectedGradientParams& params) {
 /** Where the 16 keys of a warp are. */
 struct KeySlice {
   int kvHead;
-  int sequence;  // S for a block of none
+  int sequence;  // S for no block, or one of none
   int firstKey;  // position
   int keys;      // of the 16 that exist
   int64_t row;   // of the first in k and v
@@ -143,8 +153,10 @@ struct KeySlice {
 
 PHSA_DEVICE KeySlice keySlice(const SelectedGradientParams& params, int list, int slice) {
   const Sequences& sequences = params.sequences;
-  const int block = list % sequences.blocks;
   KeySlice keys;
+  keys.sequence = sequences.sequences;
+  if (list < 0) return keys;
+  const int block = list % sequences.blocks;
   keys.kvHead = params.firstKvHead + list / sequences.blocks;
   keys.sequence = lastStartAtMost(sequences.blockStarts, sequences.sequences + 1, block);
   if (keys.sequence == sequences.sequences) return keys;
@@ -203,6 +215,11 @@ PHSA_DEVICE void selectedGradient(const SelectedGradientParams& params) {
   using Shared = BlockShared<M>;
   constexpr int kSlices = Shared::kSlices;
   constexpr int kStages = Shared::kStages;
+  constexpr int kRows = Shared::kRows;
+  constexpr int kHalfStage = Shared::kHalfStage;
+  constexpr bool kAlone = Shared::kAlone;
+  constexpr bool kWide = Shared::kWide;
+  constexpr int kParts = kRows / 16;
   PHSA_DYNAMIC_SHARED(bytes);
   const Sequences& sequences = params.sequences;
   const Rules& rules = params.rules;
@@ -215,13 +232,17 @@ PHSA_DEVICE void selectedGradient(const SelectedGradientParams& params) {
   const uint32_t ownKeys = Shared::kKeys + group * Shared::kKeyBytes;
   const uint32_t ownScalars = Shared::kScalars + group * Shared::kScalarBytes;
   const uint32_t ownDScores = Shared::kDScores + group * Shared::kDScoreBytes;
+  const uint32_t ownOperands = Shared::kOperands + group * Shared::kOperandBytes;
+  // Of the chunks of dS, so that eight keys lie in different banks.
+  auto swizzle = [](int key) { return key / (64 / kRows) & (kRows / 8 - 1); };
   int* const ownItem = reinterpret_cast<int*>(bytes + Shared::kItems + group * Shared::kItemBytes);
   const int headBits = 31 - __clz(rules.heads / rules.kvHeads);
   const int heads = 1 << headBits;
-  const int tileEntries = kTileRows >> headBits;
+  const int tileEntries = kRows >> headBits;
   const float factor = rules.scale * kLog2E;
-  const int pieces = params.counters[0];
-  const int items = pieces + params.kvHeads * sequences.blocks;
+  // A KV head's rows of q and dOut are about what the L2 cache holds, so one comes after the other, long lists first.
+  const int headItems = params.headPieces + sequences.blocks;
+  const int items = params.kvHeads * headItems;
 
   // Offsets within q, dOut or keys of what this lane copies or loads; the other chunks of the row are an exclusive or of 32 bytes away.
   const uint32_t copied = place(lane / 16, lane % 16);
@@ -230,7 +251,7 @@ PHSA_DEVICE void selectedGradient(const SelectedGradientParams& params) {
 
   int upcomingItem = 0;
   auto fetchItem = [&]() {
-    if (slice == 0 && lane == 0) upcomingItem = atomicAdd(&params.counters[1], 1);
+    if (slice == 0 && lane == 0) upcomingItem = atomicAdd(params.counters, 1);
   };
   fetchItem();
   while (true) {
@@ -244,25 +265,30 @@ PHSA_DEVICE void selectedGradient(const SelectedGradientParams& params) {
     }
     if (item >= items) return;
     fetchItem();
-    int list = item - pieces;
+    const int head = item / headItems;
+    const int later = item % headItems;
+    int list = head * sequences.blocks + later - params.headPieces;
     int piece = 0;
-    if (item < pieces) {
-      const int2 later = reinterpret_cast<const int2*>(params.pieces)[item];
-      list = later.x;
-      piece = later.y;
+    if (later < params.headPieces) {
+      list = -1;
+      if (later < params.counters[1 + head]) {
+        const int2 found = reinterpret_cast<const int2*>(params.pieces)[head * params.headPieces + later];
+        list = found.x;
+        piece = found.y;
+      }
     }
-    const int4 range = reinterpret_cast<const int4*>(params.lists)[list];
     const KeySlice keys = keySlice(params, list, slice);
     if (keys.sequence == sequences.sequences) {
       syncGroup<kSlices>(group);
       continue;
     }
+    const int4 range = reinterpret_cast<const int4*>(params.lists)[list];
     const int count = min(params.pieceEntries, range.y - piece * params.pieceEntries);
     const int* entries = params.entries + static_cast<int64_t>(keys.kvHead) * sequences.queryTokens * rules.topK + range.x + piece * params.pieceEntries;
-    const int tiles = (count + tileEntries - 1) >> (4 - headBits);
+    const int tiles = (count + tileEntries - 1) / tileEntries;
 
-    // A tile's gathers: lane l knows the entry of row l % 16, the last one again behind the end. The entries of the tile after it are already on their way.
-    const int ownEntry = lane % kTileRows >> headBits;
+    // A tile's gathers: lane l knows the entry of row l (or l % 16), the last one again behind the end. The entries of the tile after it are already on their way.
+    const int ownEntry = lane % kRows >> headBits;
     int upcoming = 0;
     int gathered[kStages];
     auto fetchEntry = [&](int tile) { upcoming = entries[min(tile * tileEntries + ownEntry, count - 1)]; };
@@ -274,22 +300,27 @@ PHSA_DEVICE void selectedGradient(const SelectedGradientParams& params) {
         const int head = entry / rules.topK * rules.heads + (keys.kvHead << headBits) + (lane & (heads - 1));
         const int stage = tile % kStages;
         if (slice == 0) {
-          const uint32_t at = ownScalars + (stage * 2 * kTileRows + lane) * 4;
-          if (tile * tileEntries + ownEntry < count) {
-            copyAsync4(shared + at, (lane < kTileRows ? params.lse : params.delta) + head);
-          } else {
-            // No probability.
-            *reinterpret_cast<float*>(bytes + at) = lane < kTileRows ? INFINITY : 0.0f;
+          const bool used = tile * tileEntries + ownEntry < count;
+#pragma unroll
+          for (int i = 0; i < kParts; i++) {
+            const uint32_t at = ownScalars + (stage * 2 * kRows + i * kLanes + lane) * 4;
+            const bool isLse = kWide ? i == 0 : lane < kRows;
+            if (used) {
+              copyAsync4(shared + at, (isLse ? params.lse : params.delta) + head);
+            } else {
+              // No probability.
+              *reinterpret_cast<float*>(bytes + at) = isLse ? INFINITY : 0.0f;
+            }
           }
         }
-        const uint32_t to = ring + stage * 2 * kTileBytes + copied;
+        const uint32_t to = ring + stage * 2 * kHalfStage + copied;
 #pragma unroll
-        for (int i = 0; i < kTileRows / 2 / kSlices; i++) {
+        for (int i = 0; i < kRows / 2 / kSlices; i++) {
           const int pair = i * kSlices + slice;
           const int64_t from = static_cast<int64_t>(__shfl_sync(kWholeWarp, head, pair * 2 + lane / 16)) * kRowBytes + lane % 16 * 16;
           const uint32_t target = (to ^ pair % 4 * 32) + pair * 2 * kRowBytes;
           copyAsync16(target, static_cast<const unsigned char*>(params.q) + from, true);
-          copyAsync16(target + kTileBytes, static_cast<const unsigned char*>(params.dOut) + from, true);
+          copyAsync16(target + kHalfStage, static_cast<const unsigned char*>(params.dOut) + from, true);
         }
       }
       commitCopies();
@@ -319,6 +350,11 @@ PHSA_DEVICE void selectedGradient(const SelectedGradientParams& params) {
         for (int i = 0; i < 4; i++) {
           const uint32_t at = place(slice * 16 + lane / 4 + i % 2 * 8, k / 2 * 4 + lane % 4) + (k % 2 * 2 + i / 2) * 4;
           *reinterpret_cast<uint32_t*>(bytes + ownKeys + at) = keyFragments[k][i];
+          if constexpr (kWide) {
+            const uint32_t natural = ownOperands + place(slice * 16 + lane / 4 + i % 2 * 8, 2 * k + i / 2) + lane % 4 * 4;
+            *reinterpret_cast<uint32_t*>(bytes + natural) = keyFragments[k][i];
+            *reinterpret_cast<uint32_t*>(bytes + natural + M * kRowBytes) = valueFragments[k][i];
+          }
         }
       }
       // Complete blocks are visible from end to end, and positions ascend within a list.
@@ -334,29 +370,37 @@ PHSA_DEVICE void selectedGradient(const SelectedGradientParams& params) {
       syncGroup<kSlices>(group);
       load(tile + kStages - 1);
       const int stage = tile % kStages;
-      const uint32_t queries = ring + stage * 2 * kTileBytes;
+      const uint32_t queries = ring + stage * 2 * kHalfStage;
 
       // scores[n]: keys lane / 4 and 8 more, rows 8 n + 2 (lane % 4) and 1 more.
-      float scores[2][4] = {};
-      float dProbabilities[2][4] = {};
+      float scores[2 * kParts][4] = {};
+      float dProbabilities[2 * kParts][4] = {};
 #pragma unroll
       for (int k = 0; k < 8; k++) {
         const uint32_t at = (queries + straight) ^ k * 32;
-        uint32_t fragment[4];
-        loadMatrix(fragment, at);
-        mma(scores[0], keyFragments[k], fragment[0], fragment[1]);
-        mma(scores[1], keyFragments[k], fragment[2], fragment[3]);
-        loadMatrix(fragment, at + kTileBytes);
-        mma(dProbabilities[0], valueFragments[k], fragment[0], fragment[1]);
-        mma(dProbabilities[1], valueFragments[k], fragment[2], fragment[3]);
-      }
-      uint32_t probabilities[4];
-      uint32_t dScores[4];
+        const uint32_t operand = ((shared + ownOperands + transposed) ^ k * 32) + slice * kTileBytes;
+        if constexpr (kWide) {
+          loadMatrix(keyFragments[k], operand);
+          loadMatrix(valueFragments[k], operand + M * kRowBytes);
+        }
 #pragma unroll
-      for (int n = 0; n < 2; n++) {
-        const float* scalars = reinterpret_cast<const float*>(bytes + ownScalars) + stage * 2 * kTileRows + n * 8 + lane % 4 * 2;
+        for (int i = 0; i < kParts; i++) {
+          uint32_t fragment[4];
+          loadMatrix(fragment, at + i * kTileBytes);
+          mma(scores[2 * i], keyFragments[k], fragment[0], fragment[1]);
+          mma(scores[2 * i + 1], keyFragments[k], fragment[2], fragment[3]);
+          loadMatrix(fragment, at + i * kTileBytes + kHalfStage);
+          mma(dProbabilities[2 * i], valueFragments[k], fragment[0], fragment[1]);
+          mma(dProbabilities[2 * i + 1], valueFragments[k], fragment[2], fragment[3]);
+        }
+      }
+      uint32_t probabilities[kParts][4];
+      uint32_t dScores[kParts][4];
+#pragma unroll
+      for (int n = 0; n < 2 * kParts; n++) {
+        const float* scalars = reinterpret_cast<const float*>(bytes + ownScalars) + stage * 2 * kRows + n * 8 + lane % 4 * 2;
         const float2 lse = *reinterpret_cast<const float2*>(scalars);
-        const float2 delta = *reinterpret_cast<const float2*>(scalars + kTileRows);
+        const float2 delta = *reinterpret_cast<const float2*>(scalars + kRows);
         float p[4];
         float ds[4];
 #pragma unroll
@@ -371,73 +415,81 @@ PHSA_DEVICE void selectedGradient(const SelectedGradientParams& params) {
             if (keys.firstKey + lane / 4 + i / 2 * 8 > shift + entry / rules.topK) p[i] = ds[i] = 0.0f;
           }
         }
-        probabilities[2 * n] = packBf16(p[0], p[1]);
-        probabilities[2 * n + 1] = packBf16(p[2], p[3]);
-        dScores[2 * n] = packBf16(ds[0], ds[1]);
-        dScores[2 * n + 1] = packBf16(ds[2], ds[3]);
-      }
-      if constexpr (kSlices > 1) {
+        probabilities[n / 2][n % 2 * 2] = packBf16(p[0], p[1]);
+        probabilities[n / 2][n % 2 * 2 + 1] = packBf16(p[2], p[3]);
+        dScores[n / 2][n % 2 * 2] = packBf16(ds[0], ds[1]);
+        dScores[n / 2][n % 2 * 2 + 1] = packBf16(ds[2], ds[3]);
+        if constexpr (!kAlone) {
 #pragma unroll
-        for (int i = 0; i < 4; i++) {
-          const int key = slice * 16 + lane / 4 + i % 2 * 8;
-          *reinterpret_cast<uint32_t*>(bytes + ownDScores + key * kTileRows * 2 + i / 2 * 16 + lane % 4 * 4) = dScores[i];
+          for (int half = 0; half < 2; half++) {
+            const int key = slice * 16 + lane / 4 + half * 8;
+            *reinterpret_cast<uint32_t*>(bytes + ownDScores + key * kRows * 2 + (n ^ swizzle(key)) * 16 + lane % 4 * 4) = dScores[n / 2][n % 2 * 2 + half];
+          }
         }
       }
 #pragma unroll
-      for (int n = 0; n < 8; n++) {
-        const uint32_t at = (queries + transposed) ^ n * 32;
-        uint32_t fragment[4];
-        loadMatrixTransposed(fragment, at + kTileBytes);
-        mma(dValues[2 * n], probabilities, fragment[0], fragment[1]);
-        mma(dValues[2 * n + 1], probabilities, fragment[2], fragment[3]);
-        loadMatrixTransposed(fragment, at);
-        mma(dKeys[2 * n], dScores, fragment[0], fragment[1]);
-        mma(dKeys[2 * n + 1], dScores, fragment[2], fragment[3]);
+      for (int i = 0; i < kParts; i++) {
+#pragma unroll
+        for (int n = 0; n < 8; n++) {
+          const uint32_t at = ((queries + transposed) ^ n * 32) + i * kTileBytes;
+          uint32_t fragment[4];
+          loadMatrixTransposed(fragment, at + kHalfStage);
+          mma(dValues[2 * n], probabilities[i], fragment[0], fragment[1]);
+          mma(dValues[2 * n + 1], probabilities[i], fragment[2], fragment[3]);
+          loadMatrixTransposed(fragment, at);
+          mma(dKeys[2 * n], dScores[i], fragment[0], fragment[1]);
+          mma(dKeys[2 * n + 1], dScores[i], fragment[2], fragment[3]);
+        }
       }
 
       // dq of 32 dimensions at a time; a warp has 128 / slices of them.
-      uint32_t left[kSlices][4];
-      if constexpr (kSlices == 1) {
-        left[0][0] = transposeMatrix(dScores[0]);
-        left[0][1] = transposeMatrix(dScores[2]);
-        left[0][2] = transposeMatrix(dScores[1]);
-        left[0][3] = transposeMatrix(dScores[3]);
+      uint32_t left[kParts][kSlices][4];
+      if constexpr (kAlone) {
+#pragma unroll
+        for (int i = 0; i < 4; i++) left[0][0][i] = transposeMatrix(dScores[0][i % 2 * 2 + i / 2]);
       } else {
         syncGroup<kSlices>(group);
 #pragma unroll
-        for (int k = 0; k < kSlices; k++) {
-          const int key = k * 16 + lane % 8 + lane / 16 * 8;
-          loadMatrixTransposed(left[k], shared + ownDScores + key * kTileRows * 2 + lane / 8 % 2 * 16);
+        for (int i = 0; i < kParts; i++) {
+#pragma unroll
+          for (int k = 0; k < kSlices; k++) {
+            const int key = k * 16 + lane % 8 + lane / 16 * 8;
+            const int chunk = (2 * i + lane / 8 % 2) ^ swizzle(key);
+            loadMatrixTransposed(left[i][k], shared + ownDScores + key * kRows * 2 + chunk * 16);
+          }
         }
       }
-      unsigned char* targets[2];
-      bool used[2];
+      unsigned char* targets[2 * kParts];
+      bool used[2 * kParts];
 #pragma unroll
-      for (int half = 0; half < 2; half++) {
+      for (int half = 0; half < 2 * kParts; half++) {
         const int row = lane / 4 + half * 8;
         const int entry = __shfl_sync(kWholeWarp, gathered[0], row);
         targets[half] = dq + ((static_cast<int64_t>(entry) << headBits) + (row & (heads - 1))) * kRowBytes;
         used[half] = tile * tileEntries + (row >> headBits) < count;
       }
 #pragma unroll
-      for (int i = 0; i < 4 / kSlices; i++) {
-        const int part = slice * (4 / kSlices) + i;
-        float sums[4][4] = {};
+      for (int j = 0; j < 4 / kSlices; j++) {
+        const int part = slice * (4 / kSlices) + j;
+        float sums[kParts][4][4] = {};
 #pragma unroll
         for (int k = 0; k < kSlices; k++) {
 #pragma unroll
           for (int n = 0; n < 2; n++) {
             uint32_t fragment[4];
             loadMatrixTransposed(fragment, ((shared + ownKeys + transposed) ^ (part * 64 + n * 32)) + k * kTileBytes);
-            mma(sums[2 * n], left[k], fragment[0], fragment[1]);
-            mma(sums[2 * n + 1], left[k], fragment[2], fragment[3]);
+#pragma unroll
+            for (int i = 0; i < kParts; i++) {
+              mma(sums[i][2 * n], left[i][k], fragment[0], fragment[1]);
+              mma(sums[i][2 * n + 1], left[i][k], fragment[2], fragment[3]);
+            }
           }
         }
 #pragma unroll
-        for (int half = 0; half < 2; half++) {
+        for (int half = 0; half < 2 * kParts; half++) {
           uint32_t values[4];
 #pragma unroll
-          for (int n = 0; n < 4; n++) values[n] = packBf16(sums[n][2 * half], sums[n][2 * half + 1]);
+          for (int n = 0; n < 4; n++) values[n] = packBf16(sums[half / 2][n][half % 2 * 2], sums[half / 2][n][half % 2 * 2 + 1]);
           if (used[half]) storeStreaming(targets[half] + part * 64, values);
         }
       }

@@ -12,14 +12,15 @@ import { hasSelectedGradient, selectedGradient } from './selected-gradient.js'
 /** The only head dimension, elements. */
 const HEAD_DIM = 128
 const KERNELS = ['attend_forced_gradient_sm90', 'attend_forced_gradient_sum', 'attend_query_gradient_sm90']
-/** Threads of the kernels with a producer warpgroup: kThreads of attend_forced_gradient_sm90.cu and attend_query_gradient_sm90.cu. */
-const THREADS = 384
+/** kThreads of attend_forced_gradient_sm90.cu and of attend_query_gradient_sm90.cu. */
+const FORCED_THREADS = 384
+const QUERY_THREADS = 512
 /** Keys of a thread block, rows (query, head) of a thread block of the query gradient: kKeys and kRows of those. */
 const KEYS = 128
 const ROWS = 128
 /** kSharedBytes of each, and what aligning it may take. */
 const FORCED_SHARED_BYTES = 2 * KEYS * 256 + 4 * (2 * 64 * 256 + 2 * 64 * 4 + 16) + 1024
-const QUERY_SHARED_BYTES = 2 * ROWS * 256 + 4 * (2 * 64 * 256 + 16) + 2 * ROWS * 4 + 16 + 1024
+const QUERY_SHARED_BYTES = 3 * ROWS * 256 + 4 * (2 * 64 * 256 + 16) + 2 * ROWS * 4 + 5 * 8 + ROWS + 1024
 const SUM_THREADS = 256
 const SUM_KEYS = 8
 /** Queries of a chunk that first keys are walked in, at least, and chunks of a whole batch times tiles of first keys, about. */
@@ -91,11 +92,11 @@ function forcedKeyGradient(
     device.launch({
       kernel: 'attend_forced_gradient_sm90',
       grid: [spec.kvHeads, chunkItems * initTiles + rowTiles(layout.keyTokens, layout.sequences, KEYS), 1],
-      block: THREADS,
+      block: FORCED_THREADS,
       sharedBytes: FORCED_SHARED_BYTES,
       params,
     })
-    if (slots === 0) return
+    if (partialBytes === 0) return
     device.launch({
       kernel: 'attend_forced_gradient_sum',
       grid: [KEYS / SUM_KEYS, spec.kvHeads * initTiles, chunkItems],
@@ -111,7 +112,7 @@ function queryGradient(device: KernelDevice, spec: AttentionSpec, values: ParamV
   device.launch({
     kernel: 'attend_query_gradient_sm90',
     grid: [Math.min(device.multiprocessors, tiles * values.kvHeads), 1, 1],
-    block: THREADS,
+    block: QUERY_THREADS,
     sharedBytes: QUERY_SHARED_BYTES,
     params: packParams(QueryGradientSlabParams, values),
   })

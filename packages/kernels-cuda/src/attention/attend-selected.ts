@@ -9,9 +9,9 @@ import { type ParamValues, packParams } from './param-layout.js'
 const MERGE_THREADS = 256
 /** Threads that share a block of keys: INSTANCE of attend_selected_sm90.cu. */
 const ATTEND_THREADS: Readonly<Record<number, number>> = { 16: 32, 32: 64, 64: 128 }
-/** Thread blocks of a launch, by threads each: three times what 132 multiprocessors hold, so that shares of unequal work even out. */
-const ATTEND_THREADS_IN_ALL = 3 * 132 * 16 * 32
-const MERGE_GRID = 1056
+/** Of a launch, for each multiprocessor: twice what it holds at once of the first, so that unequal shares even out. */
+const ATTEND_THREADS_EACH = 1024
+const MERGE_BLOCKS_EACH = 8
 /** Partial results of a slab. */
 const MOST_SCRATCH_BYTES = 2 ** 29
 const MOST_SECTION_ROWS = 2 ** 15
@@ -41,11 +41,13 @@ export function attendSelected(device: KernelDevice, memory: KernelMemory, spec:
   const { kvHeads, topK, blockSize } = rules
   if (sequences.queryTokens === 0 || sequences.blocks === 0 || topK === 0) return
   const rowBytes = topK * (rules.heads / kvHeads) * (2 * spec.headDim + Float32Array.BYTES_PER_ELEMENT)
-  const sectionRows = Math.min(sequences.queryTokens, MOST_SECTION_ROWS, Math.floor(MOST_SCRATCH_BYTES / rowBytes))
+  const mostRows = Math.min(MOST_SECTION_ROWS, Math.floor(MOST_SCRATCH_BYTES / rowBytes))
+  const sectionRows = Math.ceil(sequences.queryTokens / Math.ceil(sequences.queryTokens / mostRows))
   const slabHeads = Math.min(kvHeads, Math.floor(MOST_SCRATCH_BYTES / (sectionRows * rowBytes)))
   const slab = slabHeads * sectionRows * rowBytes
   const block = ATTEND_THREADS[blockSize]
-  const attendGrid = ATTEND_THREADS_IN_ALL / block
+  const attendGrid = (device.multiprocessors * ATTEND_THREADS_EACH) / block
+  const mergeGrid = device.multiprocessors * MERGE_BLOCKS_EACH
   withBlockLists(device, memory, { selected: call.selected, wanted: flag, sectionRows, sequences, rules }, (lists) => {
     memory.scratch(slab, ({ address: partials }) => {
       const partialLse = partials + BigInt((slab / (2 * spec.headDim + 4)) * 2 * spec.headDim)
@@ -68,7 +70,7 @@ export function attendSelected(device: KernelDevice, memory: KernelMemory, spec:
           const kernel = `${kernelName('attend_selected', spec)}_m${blockSize}`
           device.launch({ kernel, grid: [Math.ceil(attendGrid / heads), heads, 1], block, params })
           const merge = kernelName('merge_selected', spec)
-          device.launch({ kernel: merge, grid: [Math.ceil(MERGE_GRID / heads), heads, 1], block: MERGE_THREADS, params })
+          device.launch({ kernel: merge, grid: [Math.ceil(mergeGrid / heads), heads, 1], block: MERGE_THREADS, params })
         }
       }
     })

@@ -2,7 +2,7 @@ import type { AttentionSpec } from '@phsa/core'
 import type { GradientSlab } from './selected-gradient.js'
 
 /** The parts of dq that selected blocks give, bytes at a time. */
-const PARTIAL_BYTES = 2 ** 30
+const PARTIAL_BYTES = 2 ** 31
 const ELEMENT_BYTES = 2
 
 /** A slab without its address, and the bytes of the parts of dq: bf16 [kvHeads, rows, topK, G, D]. */

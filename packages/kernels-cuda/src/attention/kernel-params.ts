@@ -269,6 +269,8 @@ export const SelectedGradientParams = {
   kvHeads: 'i32',
   last: 'i32',
   pieceEntries: 'i32',
+  headPieces: 'i32',
+  reserved: 'i32',
 } as const
 
 /** Of block_mass. */

@@ -5,29 +5,38 @@ import { SelectTensorParams, SelectTilesParams } from './kernel-params.js'
 import { packParams } from './param-layout.js'
 import type { SelectCall } from './select.js'
 
-/** Of select_blocks_sm90.cu: queries of a thread block and its threads, blocks of a tile, bytes of a row of either, and threads that make a tile. */
-const QUERIES = 128
-const THREADS = 384
+/** Of select_blocks_sm90.cu: threads and queries of a warpgroup, blocks of a tile, bytes of a row of either, and threads that make a tile. */
+const WARPGROUP = 128
+const QUERIES = 64
 const TILE = 128
 const ROW_BYTES = 256
 const TILE_THREADS = 256
-/** Bytes of an entry of the lists of all queries, of the log-sum-exps of up to 16 streamed heads, and of a stage's barriers. */
-const ENTRY_BYTES = 2048
-const LIFT_BYTES = 8192
+/** Bytes, of an entry of a warpgroup's lists, of the log-sum-exps of up to 16 streamed heads, and of a stage's barriers. */
+const ENTRY_BYTES = 1024
+const LIFT_BYTES = 4096
 const BARRIER_BYTES = 16
 /** Up to so many blocks to choose, maxima of columns give the thresholds. */
 const MOST_BY_MAXIMA = 16
 /** An entry has 16 bits for the block. */
 const MOST_BLOCKS = 2 ** 16
 
-/** A kernel of select_blocks_sm90.cu by its template's parameters: operands of queries, entries of a lane's list, stages of tiles. */
+/** A kernel of select_blocks_sm90.cu by its template's parameters. */
 interface Variant {
   readonly kernel: string
+  /** Operands of queries that a warpgroup keeps. */
   readonly heads: number
+  /** Whether it has room for the log-sum-exps of streamed heads. */
   readonly streams: boolean
+  /** Warpgroups with queries; one more brings in the tiles. */
+  readonly groups: number
+  /** Entries of a lane's list. */
   readonly capacity: number
-  readonly stages: number
 }
+
+const STAGES = 2
+const ONE_OPERAND = { heads: 1, streams: false, groups: 3, capacity: 36 }
+const TWO_HEADS = { heads: 2, streams: false, groups: 2, capacity: 48 }
+const STREAMED = { heads: 2, streams: true, groups: 2, capacity: 40 }
 
 /** Whether select_blocks_sm90.cu takes this call: packed, bf16, headDim 128, one representative a block, and a GPU that has it. */
 export function hasSelectTiles(device: KernelDevice, spec: AttentionSpec, { sequences }: SelectCall): boolean {
@@ -46,10 +55,11 @@ export function hasSelectTiles(device: KernelDevice, spec: AttentionSpec, { sequ
 /** Rounds the representatives to f16 tiles, then chooses with tensor cores. */
 export function selectTiles(device: KernelDevice, memory: KernelMemory, spec: AttentionSpec, call: SelectCall): void {
   const { sequences, rules, q, reps, selected } = call
-  const { kernel, heads, streams, capacity, stages } = variantOf(spec)
+  const { kernel, heads, streams, groups, capacity } = variantOf(spec)
   const count = rowTiles(sequences.blocks, sequences.sequences, TILE)
   const sharedBytes =
-    heads * QUERIES * ROW_BYTES + capacity * ENTRY_BYTES + (streams ? LIFT_BYTES : 0) + stages * (TILE * ROW_BYTES + BARRIER_BYTES)
+    groups * (heads * QUERIES * ROW_BYTES + capacity * ENTRY_BYTES + (streams ? LIFT_BYTES : 0)) +
+    STAGES * (TILE * ROW_BYTES + BARRIER_BYTES)
   memory.scratch(spec.kvHeads * count * TILE * ROW_BYTES, ({ address: tiles }) => {
     device.launch({
       kernel: 'select_tiles_sm90',
@@ -59,8 +69,8 @@ export function selectTiles(device: KernelDevice, memory: KernelMemory, spec: At
     })
     device.launch({
       kernel,
-      grid: [spec.kvHeads, rowTiles(sequences.queryTokens, sequences.sequences, QUERIES), 1],
-      block: THREADS,
+      grid: [spec.kvHeads, rowTiles(sequences.queryTokens, sequences.sequences, groups * QUERIES), 1],
+      block: (groups + 1) * WARPGROUP,
       sharedBytes,
       params: packParams(SelectTensorParams, { q, tiles, selected, sequences, rules }),
     })
@@ -70,11 +80,8 @@ export function selectTiles(device: KernelDevice, memory: KernelMemory, spec: At
 function variantOf({ heads, kvHeads, topK, score }: AttentionSpec): Variant {
   const group = heads / kvHeads
   const few = topK <= MOST_BY_MAXIMA
-  if (score === 'logit') {
-    return { kernel: few ? 'select_logit_sm90' : 'select_logit_many_sm90', heads: 1, streams: false, capacity: 48, stages: 3 }
-  }
-  if (few && group === 1) return { kernel: 'select_softmax_sm90_g1', heads: 1, streams: false, capacity: 48, stages: 3 }
-  if (few && group === 2) return { kernel: 'select_softmax_sm90_g2', heads: 2, streams: false, capacity: 48, stages: 2 }
-  if (few && group === 4) return { kernel: 'select_softmax_sm90_g4', heads: 4, streams: false, capacity: 16, stages: 2 }
-  return { kernel: few ? 'select_softmax_sm90' : 'select_softmax_many_sm90', heads: 2, streams: true, capacity: 40, stages: 2 }
+  if (score === 'logit') return { kernel: few ? 'select_logit_sm90' : 'select_logit_many_sm90', ...ONE_OPERAND }
+  if (few && group === 1) return { kernel: 'select_softmax_sm90_g1', ...ONE_OPERAND }
+  if (few && group === 2) return { kernel: 'select_softmax_sm90_g2', ...TWO_HEADS }
+  return { kernel: few ? 'select_softmax_sm90' : 'select_softmax_many_sm90', ...STREAMED }
 }

@@ -4,7 +4,7 @@ import type { KernelDevice, KernelMemory } from './kernel-host.js'
 import { type Rules, SelectedGradientParams, type Sequences } from './kernel-params.js'
 import { type ParamValues, packParams } from './param-layout.js'
 
-/** kBlockWarps, kTileRows and kRowBytes of selected_gradient_sm90.cu. */
+/** kBlockWarps, kRowBytes and, for the smaller blocks, kRows of selected_gradient_sm90.cu. */
 const BLOCK_WARPS = 8
 const TILE_ROWS = 16
 const ROW_BYTES = 256
@@ -68,9 +68,10 @@ export function selectedGradient(device: KernelDevice, memory: KernelMemory, cal
   const groups = device.multiprocessors * (BLOCK_WARPS / slices)
   const tileEntries = (TILE_ROWS * rules.kvHeads) / rules.heads
   const pieceEntries = Math.max(LEAST_PIECE_TILES * tileEntries, Math.ceil(entries / (groups * PIECES_A_GROUP)))
-  const pieces = Math.floor(entries / pieceEntries)
+  const headPieces = Math.floor((slab.rows * rules.topK) / pieceEntries)
+  const pieces = slab.kvHeads * headPieces
   const partialBytes = pieces * rules.blockSize * 2 * 128 * Float32Array.BYTES_PER_ELEMENT
-  const counters = memory.alloc([2], 'i32')
+  const counters = memory.alloc([1 + slab.kvHeads], 'i32')
   memory.scratch(partialBytes + 16 * listCount + 8 * pieces + 16, ({ address: partials }) => {
     const listTable = partials + BigInt(partialBytes)
     const params = packParams(SelectedGradientParams, {
@@ -91,6 +92,8 @@ export function selectedGradient(device: KernelDevice, memory: KernelMemory, cal
       kvHeads: slab.kvHeads,
       last: slab.last ? 1 : 0,
       pieceEntries,
+      headPieces,
+      reserved: 0,
     })
     const block = SMALL_BLOCK_WARPS * LANES
     device.launch({ kernel: 'selected_gradient_cut', grid: [Math.ceil(listCount / block), 1, 1], block, params })
@@ -113,8 +116,12 @@ function kernelOf(blockSize: number): string {
 
 /** kBytes of BlockShared in selected_gradient_sm90.cu. */
 function sharedBytesOf(blockSize: number): number {
-  const stages = blockSize === 16 ? 3 : 4
-  const exchange = blockSize === 16 ? 0 : blockSize * TILE_ROWS * 2 + 16
-  const group = stages * 2 * TILE_ROWS * (ROW_BYTES + 4) + blockSize * ROW_BYTES + exchange
-  return ((BLOCK_WARPS * 16) / blockSize) * group
+  const alone = blockSize === 16
+  const wide = blockSize === 64
+  const rows = wide ? 2 * TILE_ROWS : TILE_ROWS
+  const stages = blockSize === 32 ? 4 : 3
+  const ring = stages * 2 * rows * (ROW_BYTES + 4)
+  const operands = (wide ? 3 : 1) * blockSize * ROW_BYTES
+  const exchange = alone ? 0 : blockSize * rows * 2 + 16
+  return ((BLOCK_WARPS * 16) / blockSize) * (ring + operands + exchange)
 }
