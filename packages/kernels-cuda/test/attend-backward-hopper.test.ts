@@ -26,8 +26,8 @@ test('one chunk of queries: no sums of the first keys to add', () => {
 })
 
 test('long sequences: first keys by chunks of queries, parts of dq for a slab at a time', () => {
-  const launches = launchesOf({}, 32768)
-  expect(launches.find(({ kernel }) => kernel === FORCED)?.grid).toEqual([8, 34 + 258, 1])
+  const launches = launchesOf({}, 65536)
+  expect(launches.find(({ kernel }) => kernel === FORCED)?.grid).toEqual([8, 34 + 514, 1])
   expect(launches.find(({ kernel }) => kernel === 'attend_forced_gradient_sum')?.grid).toEqual([16, 8, 34])
   const slabs = launches.filter(({ kernel }) => kernel === 'attend_query_gradient_sm90')
   expect(slabs.map(({ grid }) => grid)).toEqual(Array.from(slabs, () => [132, 1, 1]))
