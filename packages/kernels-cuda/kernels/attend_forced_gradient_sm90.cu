@@ -6,32 +6,12 @@
 // K Q^T and V dO^T: so p and ds come out as the left operands, in registers, of dV += p dO and dK += ds Q, and only K, V, Q and dO lie in shared
 // memory. First keys are seen by all later queries: in long sequences their range is cut into chunks, a thread block each, whose f32 sums
 // attend_forced_gradient_sum adds in order.
-// Numerics: p and ds in bf16 for the products, f32 sums. Bound: tensor cores, 4 x 64 x 64 x 128 a step.
+// Numerics: p and dP - delta are rounded to bf16, and so is ds, their product; f32 sums. Bound: shared memory, from which both operands of
+// the first two products come; by estimate nearly as long the tensor cores, 4 x 64 x 64 x 128 a step and warpgroup.
+#include "forced_gradient_work.cuh"
 #include "hopper.cuh"
-#include "sequences.cuh"
 #include "wgmma.cuh"
 
-struct ForcedKeyGradientParams {
-  const void* q;       // [Tq, Hq, 128]
-  const void* k;       // [Tk, Hkv, 128]
-  const void* v;
-  const float* lse;    // [Tq, Hq]
-  const float* delta;  // [Tq, Hq]
-  const void* dOut;    // [Tq, Hq, 128]
-  float* dk;           // [Tk, Hkv, 128], all written
-  float* dv;
-  float* partials;     // [2 * Tq / chunk + 2, initTiles, Hkv, 2, 128, 128]: of the first keys and each chunk of queries
-  Sequences sequences;
-  Rules rules;
-  int chunk;       // queries
-  int chunkItems;  // tiles of `chunk` queries that cover each sequence by itself
-  int initTiles;   // of 128 keys
-};
-
-namespace forced {
-
-constexpr int kDim = 128;
-constexpr int kKeys = 128;
 constexpr int kKeysPerGroup = 64;
 constexpr int kRows = 64;
 constexpr int kStages = 4;
@@ -48,82 +28,7 @@ constexpr uint32_t kStagesAt = 2 * kKeyBytes;
 constexpr uint32_t kLogsAt = kStagesAt + kStages * 2 * kRowBytes;
 constexpr uint32_t kBarriersAt = kLogsAt + kStages * 2 * kRows * 4;
 constexpr uint32_t kSharedBytes = kBarriersAt + 2 * kStages * 8;
-
-PHSA_DEVICE void copyAsync4(uint32_t target, const void* source, bool valid) {
-  asm volatile("cp.async.ca.shared.global [%0], [%1], 4, %2;\n" ::"r"(target), "l"(source), "r"(valid ? 4 : 0));
-}
-
-/** The keys of a thread block and the queries that it walks, by position. */
-struct Work {
-  int sequence;
-  int firstKey;
-  int length;  // of the sequence
-  int firstQuery;
-  int endQuery;
-  float* dk;  // row of the first key
-  float* dv;
-  int64_t stride;  // floats from key to key
-};
-
-/** Position behind the last query that sees this key without having chosen it. */
-PHSA_DEVICE int endOf(const Rules& rules, int length, int key) {
-  const int block = key / rules.blockSize;
-  if (block < rules.initBlocks) return length;
-  const int64_t end = (static_cast<int64_t>(block) + rules.localBlocks) * rules.blockSize;
-  return static_cast<int>(min(static_cast<int64_t>(length), max(end, static_cast<int64_t>(rules.denseBelow))));
-}
-
-PHSA_DEVICE int64_t partialOffset(const ForcedKeyGradientParams& params, int sequence, int chunkIndex, int tile, int kvHead) {
-  // Sequences of more than one chunk take at most twice as many slots as they have whole chunks.
-  const int64_t slot = static_cast<int64_t>(params.sequences.queryStarts[sequence] / params.chunk) * 2 + chunkIndex;
-  return ((slot * params.initTiles + tile) * params.rules.kvHeads + kvHead) * (2 * kKeys * kDim);
-}
-
-/** False where another thread block does the work, or none has to. */
-PHSA_DEVICE bool findWork(const ForcedKeyGradientParams& params, int kvHead, Work& work) {
-  const Sequences& sequences = params.sequences;
-  const int items = params.chunkItems * params.initTiles;
-  const int item = blockIdx.y;
-  if (item < items) {
-    const RowTile rows = rowTile(sequences.queryStarts, sequences.sequences, sequences.queryTokens, params.chunk, item / params.initTiles);
-    if (rows.sequence >= sequences.sequences || rows.first >= rows.end) return false;
-    const int start = sequences.queryStarts[rows.sequence];
-    const int queries = sequences.queryStarts[rows.sequence + 1] - start;
-    work.sequence = rows.sequence;
-    work.length = keyCount(sequences, rows.sequence);
-    work.firstKey = item % params.initTiles * kKeys;
-    if (queries <= params.chunk || work.firstKey >= work.length) return false;
-    const int position = work.length - queries - start;
-    work.firstQuery = max(rows.first + position, work.firstKey);
-    work.endQuery = rows.end + position;
-    work.dk = params.partials + partialOffset(params, rows.sequence, (rows.first - start) / params.chunk, item % params.initTiles, kvHead);
-    work.dv = work.dk + kKeys * kDim;
-    work.stride = kDim;
-    return true;
-  }
-  const RowTile keys = rowTile(sequences.keyStarts, sequences.sequences, sequences.keyTokens, kKeys, item - items);
-  if (keys.first >= keys.end) return false;
-  const int64_t at = (static_cast<int64_t>(keys.first) * params.rules.kvHeads + kvHead) * kDim;
-  work.sequence = keys.sequence;
-  work.stride = static_cast<int64_t>(params.rules.kvHeads) * kDim;
-  work.dk = params.dk + at;
-  work.dv = params.dv + at;
-  if (keys.sequence >= sequences.sequences) {
-    work.firstKey = 0;
-    work.length = keys.end - keys.first;
-    work.firstQuery = 0;
-    work.endQuery = 0;
-    return true;
-  }
-  work.firstKey = keys.first - sequences.keyStarts[keys.sequence];
-  work.length = keyCount(sequences, keys.sequence);
-  const int queries = sequences.queryStarts[keys.sequence + 1] - sequences.queryStarts[keys.sequence];
-  if (queries > params.chunk && work.firstKey < params.rules.initBlocks * params.rules.blockSize) return false;
-  const int lastKey = min(work.firstKey + kKeys, work.length) - 1;
-  work.firstQuery = max(work.length - queries, work.firstKey);
-  work.endQuery = max(endOf(params.rules, work.length, work.firstKey), endOf(params.rules, work.length, lastKey));
-  return true;
-}
+static_assert(kSharedBytes + 1024 <= 227 * 1024, "with what aligning may take");
 
 PHSA_DEVICE void produce(const ForcedKeyGradientParams& params, const Work& work, int kvHead, uint32_t shared, int steps, int shift) {
   const Sequences& sequences = params.sequences;
@@ -216,11 +121,6 @@ PHSA_DEVICE void giveBack(uint32_t shared, int step, bool elected) {
   if (elected) arrive(barriers + 8);
 }
 
-/** Descriptors differ in their low words: address and `leading`, in units of 16 bytes. */
-PHSA_DEVICE uint64_t operand(uint32_t low) { return static_cast<uint64_t>(0x40000040) << 32 | low; }
-PHSA_DEVICE uint32_t alongK(uint32_t address) { return address >> 4 | 1 << 16; }
-PHSA_DEVICE uint32_t acrossK(uint32_t address) { return address >> 4 | (kRows * 128 >> 4) << 16; }
-
 /** Queues the product of this warpgroup's keys, or values, with the rows of q, or dOut. */
 PHSA_DEVICE void queueProduct(float (&products)[32], uint32_t keysAt, uint32_t rowsAt) {
   const uint32_t keys = alongK(keysAt);
@@ -228,13 +128,10 @@ PHSA_DEVICE void queueProduct(float (&products)[32], uint32_t keysAt, uint32_t r
   wgmmaFence();
 #pragma unroll
   for (int k = 0; k < 8; k++) {
-    wgmma<0, 0>(products, operand(keys + (k / 4 * kKeys * 128 + k % 4 * 32) / 16), operand(rows + (k / 4 * kRows * 128 + k % 4 * 32) / 16), k > 0);
+    wgmma(products, operand(keys + (k / 4 * kKeys * 128 + k % 4 * 32) / 16), operand(rows + (k / 4 * kRows * 128 + k % 4 * 32) / 16), k > 0);
   }
   wgmmaCommit();
 }
-
-/** The same number in every lane, known to be so. */
-PHSA_DEVICE int uniform(int value) { return __shfl_sync(0xFFFFFFFF, value, 0); }
 
 PHSA_DEVICE uint32_t multiplyBf16(uint32_t a, uint32_t b) {
   uint32_t product;
@@ -319,7 +216,7 @@ PHSA_DEVICE void consume(const ForcedKeyGradientParams& params, const Work& work
       for (int i = 0; i < 16; i++) probabilities[i / 4][i % 4] = packBf16(scores[2 * i], scores[2 * i + 1]);
       wgmmaFence();
 #pragma unroll
-      for (int k = 0; k < 4; k++) wgmma<1>(valueSums, probabilities[k], operand(acrossK(dOutsAt) + 128 * k), 1);
+      for (int k = 0; k < 4; k++) wgmma<1>(valueSums, probabilities[k], operand(acrossK(dOutsAt, kRows) + 128 * k), 1);
       wgmmaCommit();
       wgmmaWait<1>();
       settle(dProbabilities);
@@ -345,7 +242,7 @@ PHSA_DEVICE void consume(const ForcedKeyGradientParams& params, const Work& work
       for (int i = 0; i < 16; i++) dScores[i / 4][i % 4] = multiplyBf16(probabilities[i / 4][i % 4], dScores[i / 4][i % 4]);
       wgmmaFence();
 #pragma unroll
-      for (int k = 0; k < 4; k++) wgmma<1>(keySums, dScores[k], operand(acrossK(queriesAt) + 128 * k), 1);
+      for (int k = 0; k < 4; k++) wgmma<1>(keySums, dScores[k], operand(acrossK(queriesAt, kRows) + 128 * k), 1);
       wgmmaCommit();
       step++;
       if (step == last) break;
@@ -376,10 +273,7 @@ PHSA_DEVICE uint32_t alignedShared(unsigned char*& bytes) {
   return aligned;
 }
 
-}  // namespace forced
-
-extern "C" __global__ void __launch_bounds__(forced::kThreads, 1) attend_forced_gradient_sm90(const __grid_constant__ ForcedKeyGradientParams params) {
-  using namespace forced;
+extern "C" __global__ void __launch_bounds__(kThreads, 1) attend_forced_gradient_sm90(const __grid_constant__ ForcedKeyGradientParams params) {
   PHSA_DYNAMIC_SHARED(dynamic);
   const int kvHead = blockIdx.x;
   Work work;
@@ -406,7 +300,6 @@ extern "C" __global__ void __launch_bounds__(forced::kThreads, 1) attend_forced_
 
 /** Adds up what the chunks of a long sequence gave for its first keys: grid (128 keys / 8, Hkv * initTiles, chunkItems), 256 threads. */
 extern "C" __global__ void __launch_bounds__(256) attend_forced_gradient_sum(const __grid_constant__ ForcedKeyGradientParams params) {
-  using namespace forced;
   const Sequences& sequences = params.sequences;
   const RowTile rows = rowTile(sequences.queryStarts, sequences.sequences, sequences.queryTokens, params.chunk, blockIdx.z);
   if (rows.sequence >= sequences.sequences || rows.first != sequences.queryStarts[rows.sequence]) return;

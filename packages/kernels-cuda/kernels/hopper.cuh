@@ -9,6 +9,14 @@ PHSA_DEVICE void copyAsync16(uint32_t target, const void* source, bool valid) {
   asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;\n" ::"r"(target), "l"(source), "r"(valid ? 16 : 0));
 }
 
+/** The same with 4 bytes; the second one copies them in any case. */
+PHSA_DEVICE void copyAsync4(uint32_t target, const void* source, bool valid) {
+  asm volatile("cp.async.ca.shared.global [%0], [%1], 4, %2;\n" ::"r"(target), "l"(source), "r"(valid ? 4 : 0));
+}
+PHSA_DEVICE void copyAsync4(uint32_t target, const void* source) {
+  asm volatile("cp.async.ca.shared.global [%0], [%1], 4;\n" ::"r"(target), "l"(source));
+}
+
 PHSA_DEVICE void commitCopies() { asm volatile("cp.async.commit_group;\n" ::: "memory"); }
 
 /** Waits until at most `Pending` of this thread's committed groups are under way. */
@@ -36,6 +44,18 @@ PHSA_DEVICE void waitForPhase(uint32_t barrier, int parity) {
       : "memory");
 }
 
+/** Arrives, and keeps the phase open until so many bytes have been copied. */
+PHSA_DEVICE void expectBytes(uint32_t barrier, int bytes) {
+  asm volatile("mbarrier.arrive.expect_tx.shared::cta.b64 _, [%0], %1;\n" ::"r"(barrier), "r"(bytes) : "memory");
+}
+
+/** Copies contiguous bytes into shared memory and counts them on the barrier. */
+PHSA_DEVICE void copyBulk(uint32_t target, const void* source, int bytes, uint32_t barrier) {
+  asm volatile("cp.async.bulk.shared::cluster.global.mbarrier::complete_tx::bytes [%0], [%1], %2, [%3];\n" ::"r"(target), "l"(source), "r"(bytes),
+               "r"(barrier)
+               : "memory");
+}
+
 /** Barrier `id` (1 to 15) of so many threads. */
 PHSA_DEVICE void syncThreads(int id, int threads) { asm volatile("bar.sync %0, %1;\n" ::"r"(id), "r"(threads) : "memory"); }
 
@@ -51,6 +71,9 @@ template <int Registers>
 PHSA_DEVICE void growRegisters() {
   asm volatile("setmaxnreg.inc.sync.aligned.u32 %0;\n" ::"n"(Registers));
 }
+
+/** The same number in every lane, known to be so. */
+PHSA_DEVICE int uniform(int value) { return __shfl_sync(0xFFFFFFFF, value, 0); }
 
 // Warp-wide matrix products
 
@@ -98,9 +121,17 @@ PHSA_DEVICE uint64_t descriptor(uint32_t address, int leading, int stride) {
  * Where 16-byte chunk `chunk` of row `row` lies in an operand of `rows` rows: panels of 128 bytes a row side by side, swizzled, aligned to 1024 bytes.
  *
  * K-major (the row is M or N, along it runs K): descriptor(panel + 32 * (k16 % 4), 16, 1024), panel k16 / 4.
- * MN-major (the row is K, along it runs M or N; Transpose 1): descriptor(start + 2048 * k16, rows * 128, 1024).
+ * MN-major (the row is K, along it runs M or N): descriptor(start + 2048 * k16, rows * 128, 1024).
  */
 PHSA_DEVICE uint32_t operandOffset(int row, int chunk, int rows) { return (chunk >> 3) * rows * 128 + row * 128 + (((chunk & 7) ^ (row & 7)) << 4); }
+
+/**
+ * The same descriptors by their low words, which steps along K are added to in units of 16 bytes: one addition a product. `alongK` is of a K-major
+ * operand, `acrossK` of an MN-major one of `rows` rows; their addresses are below 2^18.
+ */
+PHSA_DEVICE uint64_t operand(uint32_t low) { return static_cast<uint64_t>(0x40000040) << 32 | low; }
+PHSA_DEVICE uint32_t alongK(uint32_t address) { return address >> 4 | 1 << 16; }
+PHSA_DEVICE uint32_t acrossK(uint32_t address, int rows) { return address >> 4 | (rows * 128 >> 4) << 16; }
 
 // Arithmetic
 

@@ -1,21 +1,17 @@
 // select_blocks_sm90.cu: the topK blocks of each query and KV head (spec 4) with Hopper's tensor cores: packed, bf16, D 128, one representative a block.
 //
-// select_tiles_sm90 rounds the representatives to f16 (11 bits) and lays them out as operands: 128 blocks of one sequence are 32 KB that one bulk copy brings in.
-// A thread block owns 64 queries of one KV head for each of its warpgroups; its last one streams the tiles past them. Softmax scores take two passes: the
-// log-sum-exp of each head, then the scores again, summed over the group. Logit scores are one product with the sum of the group's queries.
-// What a row's best blocks are is row_lists.cuh's. One operand of queries: three warpgroups that take turns at the tensor cores. Two heads: two
-// warpgroups with two accumulators each. More heads, or more than 16 blocks to choose: the heads' queries are streamed past each tile.
-// Bound: the minimum and maximum pipe and the lists (logit), exponentials (softmax); the products take 0.085 ms (logit) and 0.35 ms at L 32768.
-#include "row_lists.cuh"
+// A thread block owns 64 queries of one KV head for each of its warpgroups; its last one streams the tiles of select_tiles_sm90.cu past them. Softmax
+// scores take two passes: the log-sum-exp of each head, then the scores again, summed over the group. Logit scores are one product with the sum of the
+// group's queries. What a row's best blocks are is row_selection.cuh's. One operand of queries: three warpgroups, of which some look at scores while
+// another multiplies. Two heads: two warpgroups with two accumulators each. More heads, or softmax with more than 16 blocks to choose: the heads' queries
+// are streamed past each tile.
+// Numerics: queries (of logit their sum) and representatives rounded to f16, f32 scores; they are compared by their upper bits, see row_lists.cuh.
+// Bound: instructions and latency, most of all the minimum and maximum pipe and the lists (logit), exponentials (softmax); the products take 0.085 ms
+// (logit) and 0.35 ms (softmax) at L 32768 with 16/8 heads.
+#include "row_selection.cuh"
+#include "select_queries.cuh"
 #include "sequences.cuh"
 #include "wgmma.cuh"
-
-struct SelectTilesParams {
-  const float* reps;  // [Hkv, blocks, D]
-  void* tiles;        // f16, see tileOffset
-  Sequences sequences;
-  Rules rules;
-};
 
 struct SelectTensorParams {
   const void* q;      // bf16 [Tq, Hq, D]
@@ -25,76 +21,10 @@ struct SelectTensorParams {
   Rules rules;
 };
 
-constexpr int kDim = 128;
-/** Queries of a warpgroup. */
-constexpr int kRows = 64;
-/** Blocks of a tile, and its bytes; those of an operand of 64 queries. */
-constexpr int kTile = 128;
-constexpr int kTileBytes = kTile * kDim * 2;
-constexpr int kQueryBytes = kRows * kDim * 2;
 /** Query heads of a group at most. */
 constexpr int kMostHeads = 16;
 /** Added to exponents of the second pass: probabilities down to 2^-226 stay apart. */
 constexpr float kLift = 100.0f;
-
-/** Tiles of a sequence and KV head lie together, those of the sequences as rowTile numbers them. */
-PHSA_DEVICE int64_t tileOffset(const Sequences& sequences, int kvHead, int sequence, int tile) {
-  const int64_t all = sequences.blocks / kTile + sequences.sequences + 1;
-  return (kvHead * all + sequences.blockStarts[sequence] / kTile + sequence + tile) * kTileBytes;
-}
-
-PHSA_DEVICE uint32_t packHalf(float low, float high) {
-  const float most = 65504.0f;
-  low = low == low ? fminf(fmaxf(low, -most), most) : 0.0f;
-  high = high == high ? fminf(fmaxf(high, -most), most) : 0.0f;
-  uint32_t packed;
-  asm("cvt.rn.f16x2.f32 %0, %1, %2;" : "=r"(packed) : "f"(high), "f"(low));
-  return packed;
-}
-
-/** A thread block makes one tile of one KV head; rows past the sequence's last block are 0. */
-extern "C" __global__ void __launch_bounds__(256) select_tiles_sm90(const __grid_constant__ SelectTilesParams params) {
-  const Sequences& sequences = params.sequences;
-  const RowTile tile = rowTile(sequences.blockStarts, sequences.sequences, sequences.blocks, kTile, blockIdx.x);
-  if (tile.first >= tile.end || tile.sequence == sequences.sequences) return;
-  const int kvHead = blockIdx.y;
-  const int within = (tile.first - sequences.blockStarts[tile.sequence]) / kTile;
-  unsigned char* target = static_cast<unsigned char*>(params.tiles) + tileOffset(sequences, kvHead, tile.sequence, within);
-  const float* reps = params.reps + (static_cast<int64_t>(kvHead) * sequences.blocks + tile.first) * kDim;
-  for (int index = threadIdx.x; index < kTile * 16; index += 256) {
-    const int row = index / 16;
-    const int chunk = index % 16;
-    float4 low = {0.0f, 0.0f, 0.0f, 0.0f};
-    float4 high = low;
-    if (tile.first + row < tile.end) {
-      const float4* source = reinterpret_cast<const float4*>(reps + row * kDim + chunk * 8);
-      low = source[0];
-      high = source[1];
-    }
-    const uint4 packed = {packHalf(low.x, low.y), packHalf(low.z, low.w), packHalf(high.x, high.y), packHalf(high.z, high.w)};
-    *reinterpret_cast<uint4*>(target + operandOffset(row, chunk, kTile)) = packed;
-  }
-}
-
-PHSA_DEVICE void expectBytes(uint32_t barrier, int bytes) {
-  asm volatile("mbarrier.arrive.expect_tx.shared::cta.b64 _, [%0], %1;\n" ::"r"(barrier), "r"(bytes) : "memory");
-}
-
-/** Copies contiguous bytes into shared memory and counts them on the barrier. */
-PHSA_DEVICE void copyBulk(uint32_t target, const void* source, int bytes, uint32_t barrier) {
-  asm volatile("cp.async.bulk.shared::cluster.global.mbarrier::complete_tx::bytes [%0], [%1], %2, [%3];\n" ::"r"(target), "l"(source), "r"(bytes),
-               "r"(barrier)
-               : "memory");
-}
-
-/** d = a b: unlike wgmmaHalf with accumulate 0 it does not ask for what was in d before, so that d may have been changed while another product ran. */
-PHSA_DEVICE void wgmmaFresh(float (&d)[64], uint64_t a, uint64_t b) {
-  asm volatile(
-      "{\n.reg .pred p;\nsetp.ne.b32 p, 0, 0;\n"
-      "wgmma.mma_async.sync.aligned.m64n128k16.f32.f16.f16 {%0, %1, %2, %3, %4, %5, %6, %7, %8, %9, %10, %11, %12, %13, %14, %15, %16, %17, %18, %19, %20, %21, %22, %23, %24, %25, %26, %27, %28, %29, %30, %31, %32, %33, %34, %35, %36, %37, %38, %39, %40, %41, %42, %43, %44, %45, %46, %47, %48, %49, %50, %51, %52, %53, %54, %55, %56, %57, %58, %59, %60, %61, %62, %63}, %64, %65, p, 1, 1, 0, 0;\n}\n"
-      : "=f"(d[0]), "=f"(d[1]), "=f"(d[2]), "=f"(d[3]), "=f"(d[4]), "=f"(d[5]), "=f"(d[6]), "=f"(d[7]), "=f"(d[8]), "=f"(d[9]), "=f"(d[10]), "=f"(d[11]), "=f"(d[12]), "=f"(d[13]), "=f"(d[14]), "=f"(d[15]), "=f"(d[16]), "=f"(d[17]), "=f"(d[18]), "=f"(d[19]), "=f"(d[20]), "=f"(d[21]), "=f"(d[22]), "=f"(d[23]), "=f"(d[24]), "=f"(d[25]), "=f"(d[26]), "=f"(d[27]), "=f"(d[28]), "=f"(d[29]), "=f"(d[30]), "=f"(d[31]), "=f"(d[32]), "=f"(d[33]), "=f"(d[34]), "=f"(d[35]), "=f"(d[36]), "=f"(d[37]), "=f"(d[38]), "=f"(d[39]), "=f"(d[40]), "=f"(d[41]), "=f"(d[42]), "=f"(d[43]), "=f"(d[44]), "=f"(d[45]), "=f"(d[46]), "=f"(d[47]), "=f"(d[48]), "=f"(d[49]), "=f"(d[50]), "=f"(d[51]), "=f"(d[52]), "=f"(d[53]), "=f"(d[54]), "=f"(d[55]), "=f"(d[56]), "=f"(d[57]), "=f"(d[58]), "=f"(d[59]), "=f"(d[60]), "=f"(d[61]), "=f"(d[62]), "=f"(d[63])
-      : "l"(a), "l"(b));
-}
 
 /** scores = queries times the tile's representatives */
 PHSA_DEVICE void product(float (&scores)[64], uint32_t queries, uint32_t tile) {
@@ -122,61 +52,6 @@ PHSA_DEVICE void maskScores(float (&scores)[64], int column, int start, int end0
     if (e / 4 * 8 + e % 2 < start) scores[e] = kNone;
   }
 }
-
-/** Brings the queries of a warpgroup into shared memory as f16: each of its threads has the same 16 bytes of 8 rows. */
-struct QueryLoader {
-  const unsigned char* q;
-  int64_t offset;  // bytes, of the first row's first head
-  int stride;      // bytes a row
-  int rows;        // that there are
-  uint4 raw[8];
-
-  PHSA_DEVICE int row(int i) const { return threadIdx.x % 128 / 16 + 8 * i; }
-
-  /** Starts loading head `head` of the group. */
-  PHSA_DEVICE void fetch(int head) {
-    const int chunk = threadIdx.x % 16;
-#pragma unroll
-    for (int i = 0; i < 8; i++) {
-      raw[i] = uint4{0, 0, 0, 0};
-      if (row(i) < rows) raw[i] = *reinterpret_cast<const uint4*>(q + offset + static_cast<int64_t>(row(i)) * stride + head * kDim * 2 + chunk * 16);
-    }
-  }
-
-  /** Stores what was fetched. */
-  PHSA_DEVICE void put(unsigned char* target) const {
-#pragma unroll
-    for (int i = 0; i < 8; i++) {
-      const uint32_t pairs[4] = {raw[i].x, raw[i].y, raw[i].z, raw[i].w};
-      uint32_t packed[4];
-#pragma unroll
-      for (int p = 0; p < 4; p++) packed[p] = packHalf(__uint_as_float(pairs[p] << 16), __uint_as_float(pairs[p] & 0xFFFF0000u));
-      *reinterpret_cast<uint4*>(target + operandOffset(row(i), threadIdx.x % 16, kRows)) = uint4{packed[0], packed[1], packed[2], packed[3]};
-    }
-  }
-
-  /** Stores the sum of the group's heads, rounded once. */
-  PHSA_DEVICE void sum(int group, unsigned char* target) {
-    float sums[8][8] = {};
-    for (int head = 0; head < group; head++) {
-      fetch(head);
-#pragma unroll
-      for (int i = 0; i < 8; i++) {
-        const uint32_t pairs[4] = {raw[i].x, raw[i].y, raw[i].z, raw[i].w};
-#pragma unroll
-        for (int p = 0; p < 4; p++) {
-          sums[i][2 * p] += __uint_as_float(pairs[p] << 16);
-          sums[i][2 * p + 1] += __uint_as_float(pairs[p] & 0xFFFF0000u);
-        }
-      }
-    }
-#pragma unroll
-    for (int i = 0; i < 8; i++) {
-      *reinterpret_cast<uint4*>(target + operandOffset(row(i), threadIdx.x % 16, kRows)) =
-          uint4{packHalf(sums[i][0], sums[i][1]), packHalf(sums[i][2], sums[i][3]), packHalf(sums[i][4], sums[i][5]), packHalf(sums[i][6], sums[i][7])};
-    }
-  }
-};
 
 /** How a variant divides shared memory. Heads: query operands of a warpgroup, 1 for the sum of the group, 2 for a stream of heads. */
 template <int Heads, bool Stream, int Groups, int Capacity, int Stages>

@@ -5,43 +5,11 @@
 // The products are transposed, S^T = K q^T and dP^T = V dOut^T: their accumulators are already the left operands of dV += P^T dOut and dK += dS^T q, which
 // stay in registers for the whole list. dS K is the query's part from this block, written in bf16 at (row, slot) for the kernel that sums dq.
 // A list longer than a piece is walked by several groups; all but the first leave f32 partials, which selected_gradient_finish adds in order.
+// Numerics: P and dS are rounded to bf16 for the products; f32 sums.
 // Bound: bytes, 768 a query head and block through the L2 cache, a third of them dS K on its way to memory; a KV head's rows of q and dOut do not all stay
 // in the cache between one choice and the next. For m 64 the latency of mma.sync with two warps a scheduler.
-#include "hopper.cuh"
-#include "sequences.cuh"
-#include "warp.cuh"
+#include "selected_gradient_sums.cuh"
 
-struct SelectedGradientParams {
-  const void* q;        // bf16 [Tq, Hq, 128]
-  const void* k;        // bf16 [Tk, Hkv, 128]
-  const void* v;
-  const float* lse;     // [Tq, Hq]
-  const float* delta;   // [Tq, Hq]
-  const void* dOut;     // bf16 [Tq, Hq, 128]
-  const int* starts;    // [Hkv, blocks + 1]: lists within the entries of a KV head
-  const int* entries;   // [Hkv, Tq * topK]: row * topK + slot, ascending within a list
-  float* dkSums;        // [Tk, Hkv, 128]: what was summed before, the forced part at first
-  float* dvSums;
-  void* dk;             // bf16 [Tk, Hkv, 128], written where `last`
-  void* dv;
-  void* dqPartial;      // bf16 [kvHeads, rows, topK, G, 128] of the slab, defined where selected
-  int* counters;        // [1 + kvHeads], zero beforehand: items taken, later pieces of a KV head
-  int* lists;           // [kvHeads, blocks, 4]: first entry, entries, first of its later pieces, their number
-  int* pieces;          // [kvHeads, headPieces, 2]: the later pieces: list, piece from 1
-  float* partials;      // [kvHeads, headPieces, m / 16, 2, 16, 32, 4]: their dK and dV as the lanes hold them
-  Sequences sequences;
-  Rules rules;
-  int firstRow;         // the slab
-  int rows;
-  int firstKvHead;
-  int kvHeads;
-  int last;             // whether no slab with other rows follows
-  int pieceEntries;
-  int headPieces;       // later pieces of a KV head at most: rows * topK / pieceEntries
-  int reserved;
-};
-
-constexpr int kHeadDim = 128;
 constexpr int kRowBytes = kHeadDim * 2;
 /** 16 rows of q, dOut, keys or values. */
 constexpr int kTileBytes = 16 * kRowBytes;
@@ -80,10 +48,6 @@ struct BlockShared {
   static constexpr int kBytes = kItems + kGroups * kItemBytes;
 };
 
-PHSA_DEVICE void copyAsync4(uint32_t target, const void* source) {
-  asm volatile("cp.async.ca.shared.global [%0], [%1], 4;\n" ::"r"(target), "l"(source));
-}
-
 /** An 8 x 8 matrix of bf16 spread over the warp, transposed. */
 PHSA_DEVICE uint32_t transposeMatrix(uint32_t a) {
   uint32_t d;
@@ -105,67 +69,6 @@ PHSA_DEVICE void syncGroup(int group) {
   }
 }
 
-/** The first of entries[begin .. end) that is at least `value`. */
-PHSA_DEVICE int firstAtLeast(const int* entries, int begin, int end, int value) {
-  while (begin < end) {
-    const int middle = begin + (end - begin) / 2;
-    if (entries[middle] < value) {
-      begin = middle + 1;
-    } else {
-      end = middle;
-    }
-  }
-  return begin;
-}
-
-/** Cuts each list of the slab into pieces. Where pieces lie differs from run to run, the order in which they are summed does not. */
-PHSA_DEVICE void cutLists(const SelectedGradientParams& params) {
-  const Sequences& sequences = params.sequences;
-  const int topK = params.rules.topK;
-  const int index = blockIdx.x * kThreads + threadIdx.x;
-  if (index >= params.kvHeads * sequences.blocks) return;
-  const int kvHead = params.firstKvHead + index / sequences.blocks;
-  int begin = 0;
-  int end = 0;
-  if (params.starts) {
-    const int* starts = params.starts + static_cast<int64_t>(kvHead) * (sequences.blocks + 1) + index % sequences.blocks;
-    const int* entries = params.entries + static_cast<int64_t>(kvHead) * sequences.queryTokens * topK;
-    begin = starts[0];
-    end = starts[1];
-    if (params.firstRow > 0) begin = firstAtLeast(entries, begin, end, params.firstRow * topK);
-    if (params.firstRow + params.rows < sequences.queryTokens) end = firstAtLeast(entries, begin, end, (params.firstRow + params.rows) * topK);
-  }
-  const int more = max(0, (end - begin - 1) / params.pieceEntries);
-  const int head = index / sequences.blocks;
-  const int first = more > 0 ? head * params.headPieces + atomicAdd(&params.counters[1 + head], more) : 0;
-  reinterpret_cast<int4*>(params.lists)[index] = make_int4(begin, end - begin, first, more);
-  for (int piece = 0; piece < more; piece++) reinterpret_cast<int2*>(params.pieces)[first + piece] = make_int2(index, piece + 1);
-}
-
-/** Where the 16 keys of a warp are. */
-struct KeySlice {
-  int kvHead;
-  int sequence;  // S for no block, or one of none
-  int firstKey;  // position
-  int keys;      // of the 16 that exist
-  int64_t row;   // of the first in k and v
-};
-
-PHSA_DEVICE KeySlice keySlice(const SelectedGradientParams& params, int list, int slice) {
-  const Sequences& sequences = params.sequences;
-  KeySlice keys;
-  keys.sequence = sequences.sequences;
-  if (list < 0) return keys;
-  const int block = list % sequences.blocks;
-  keys.kvHead = params.firstKvHead + list / sequences.blocks;
-  keys.sequence = lastStartAtMost(sequences.blockStarts, sequences.sequences + 1, block);
-  if (keys.sequence == sequences.sequences) return keys;
-  keys.firstKey = (block - sequences.blockStarts[keys.sequence]) * params.rules.blockSize + slice * 16;
-  keys.keys = max(0, min(16, keyCount(sequences, keys.sequence) - keys.firstKey));
-  keys.row = static_cast<int64_t>(sequences.keyStarts[keys.sequence]) + keys.firstKey;
-  return keys;
-}
-
 /** 16 keys as left operands. */
 PHSA_DEVICE void loadFragments(const void* from, const KeySlice& keys, int kvHeads, uint32_t (&fragments)[8][4]) {
   const int lane = laneIndex();
@@ -179,35 +82,6 @@ PHSA_DEVICE void loadFragments(const void* from, const KeySlice& keys, int kvHea
       fragments[k][2 + half] = key < keys.keys ? row[k * 8 + 4] : 0;
     }
   }
-}
-
-/** Adds a warp's sums to those of before, in f32 or, where they are `final`, to bf16. */
-PHSA_DEVICE void addSums(float* before, void* target, const KeySlice& keys, int kvHeads, bool final, const float (&sums)[16][4]) {
-  const int lane = laneIndex();
-#pragma unroll
-  for (int half = 0; half < 2; half++) {
-    const int key = lane / 4 + half * 8;
-    if (key >= keys.keys) continue;
-    const int64_t row = ((keys.row + key) * kvHeads + keys.kvHead) * kHeadDim + lane % 4 * 2;
-    // All on their way before the first is needed.
-    float2 total[16];
-#pragma unroll
-    for (int n = 0; n < 16; n++) total[n] = *reinterpret_cast<const float2*>(before + row + n * 8);
-#pragma unroll
-    for (int n = 0; n < 16; n++) {
-      total[n].x += sums[n][2 * half];
-      total[n].y += sums[n][2 * half + 1];
-      if (final) {
-        *reinterpret_cast<uint32_t*>(static_cast<uint16_t*>(target) + row + n * 8) = packBf16(total[n].x, total[n].y);
-      } else {
-        *reinterpret_cast<float2*>(before + row + n * 8) = total[n];
-      }
-    }
-  }
-}
-
-PHSA_DEVICE float4* partialOf(const SelectedGradientParams& params, int slices, int piece, int slice, int which) {
-  return reinterpret_cast<float4*>(params.partials) + ((static_cast<int64_t>(piece) * slices + slice) * 2 + which) * 16 * kLanes + laneIndex();
 }
 
 template <int M>
@@ -515,48 +389,6 @@ PHSA_DEVICE void selectedGradient(const SelectedGradientParams& params) {
   }
 }
 
-/** Adds the pieces of each list that has several, and clears the rows of no sequence. A warp has 16 keys. */
-PHSA_DEVICE void finishSums(const SelectedGradientParams& params) {
-  const Sequences& sequences = params.sequences;
-  const Rules& rules = params.rules;
-  const int slices = rules.blockSize / 16;
-  const int warp = blockIdx.x * kWarps + warpIndex();
-  const int slice = warp % slices;
-  const int list = warp / slices;
-  const int lists = params.kvHeads * sequences.blocks;
-  if (params.last) {
-    const int64_t first = static_cast<int64_t>(sequences.keyStarts[sequences.sequences]) * params.kvHeads;
-    for (int64_t row = first + warp; row < static_cast<int64_t>(sequences.keyTokens) * params.kvHeads; row += gridDim.x * kWarps) {
-      const int64_t at = (row / params.kvHeads * rules.kvHeads + params.firstKvHead + row % params.kvHeads) * (kHeadDim / 4) + laneIndex();
-      static_cast<uint2*>(params.dk)[at] = make_uint2(0, 0);
-      static_cast<uint2*>(params.dv)[at] = make_uint2(0, 0);
-    }
-  }
-  if (list >= lists) return;
-  const int4 range = reinterpret_cast<const int4*>(params.lists)[list];
-  if (range.w == 0) return;
-  const KeySlice keys = keySlice(params, list, slice);
-  if (keys.sequence == sequences.sequences) return;
-#pragma unroll
-  for (int which = 0; which < 2; which++) {
-    float sums[16][4] = {};
-    for (int piece = 0; piece < range.w; piece++) {
-      const float4* partial = partialOf(params, slices, range.z + piece, slice, which);
-#pragma unroll
-      for (int n = 0; n < 16; n++) {
-        const float4 values = partial[n * kLanes];
-        sums[n][0] += values.x;
-        sums[n][1] += values.y;
-        sums[n][2] += values.z;
-        sums[n][3] += values.w;
-      }
-    }
-    addSums(which ? params.dvSums : params.dkSums, which ? params.dv : params.dk, keys, rules.kvHeads, params.last, sums);
-  }
-}
-
-PHSA_KERNEL(selected_gradient_cut, SelectedGradientParams, kThreads, cutLists)
 PHSA_KERNEL(selected_gradient_m16, SelectedGradientParams, kBlockThreads, selectedGradient<16>)
 PHSA_KERNEL(selected_gradient_m32, SelectedGradientParams, kBlockThreads, selectedGradient<32>)
 PHSA_KERNEL(selected_gradient_m64, SelectedGradientParams, kBlockThreads, selectedGradient<64>)
-PHSA_KERNEL(selected_gradient_finish, SelectedGradientParams, kThreads, finishSums)

@@ -39,10 +39,6 @@ constexpr float kLog2E = 1.4426950408889634f;
 /** Choices of a block that a thread block takes at a time: their entries lie in shared memory. */
 constexpr int kPartEntries = 512;
 
-PHSA_DEVICE void copyAsync4(uint32_t target, const void* source) {
-  asm volatile("cp.async.ca.shared.global [%0], [%1], 4;\n" ::"r"(target), "l"(source));
-}
-
 /** Division by a number up to 64 of numbers below 2^22. */
 struct Divider {
   unsigned factor;

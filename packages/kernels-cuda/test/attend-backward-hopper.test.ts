@@ -1,4 +1,4 @@
-import type { AttendBackwardInput, AttentionSpec } from '@phsa/core'
+import { type AttendBackwardInput, type AttentionSpec, OutOfMemoryError } from '@phsa/core'
 import { expect, test } from 'vitest'
 import { attendBackward } from '../src/attention/attend-backward.js'
 import type { KernelMemory } from '../src/attention/kernel-host.js'
@@ -22,7 +22,7 @@ const FORCED = 'attend_forced_gradient_sm90'
 test('one chunk of queries: no sums of the first keys to add', () => {
   const launches = launchesOf({}, 1000)
   expect(launches.map(({ kernel }) => kernel)).not.toContain('attend_forced_gradient_sum')
-  expect(launches.find(({ kernel }) => kernel === FORCED)?.grid).toEqual([8, 2 + 9, 1])
+  expect(launches.find(({ kernel }) => kernel === FORCED)?.grid).toEqual([8, 9, 1])
 })
 
 test('long sequences: first keys by chunks of queries, parts of dq for a slab at a time', () => {
@@ -40,27 +40,55 @@ test('without first tokens no chunks', () => {
   expect(launches.map(({ kernel }) => kernel)).not.toContain('attend_forced_gradient_sum')
 })
 
+test('more first tokens than there are keys are no more work', () => {
+  const launches = launchesOf({ initTokens: 2 ** 20 }, 65536)
+  expect(launches.find(({ kernel }) => kernel === FORCED)?.grid).toEqual([8, 514, 1])
+  expect(launches.map(({ kernel }) => kernel)).not.toContain('attend_forced_gradient_sum')
+})
+
+test('where memory is short the parts of dq are worked in smaller slabs', () => {
+  const slabsWithin = (free: number) =>
+    launchesOf({}, 65536, { free }).filter(({ kernel }) => kernel === 'attend_query_gradient_sm90').length
+  // 65536 rows x 16 slots x 2 heads x 256 bytes: 512 MB a KV head.
+  expect(slabsWithin(2 ** 32)).toBe(2)
+  // The first attempt, up to its slabs, has queued nothing of theirs.
+  expect(slabsWithin(2 ** 30)).toBe(8)
+  expect(() => slabsWithin(2 ** 20)).toThrow(OutOfMemoryError)
+})
+
+test('more sequences than a grid has room for take the kernels for all cases', () => {
+  const kernels = launchesOf({}, 2 ** 20, { sequences: 60_000 }).map(({ kernel }) => kernel)
+  expect(kernels.filter((kernel) => kernel.includes('sm90'))).toEqual([])
+})
+
 test.each<Partial<AttentionSpec>>([{ dtype: 'f32' }, { headDim: 64 }, { heads: 24 }])('the kernels for all cases take %j', (change) => {
   const kernels = launchesOf(change, 1000).map(({ kernel }) => kernel)
   expect(kernels.filter((kernel) => kernel.includes('sm90'))).toEqual([])
   expect(kernels.filter((kernel) => kernel.startsWith('attend_query_gradient'))).toHaveLength(1)
 })
 
-/** What attendBackward launches for one sequence on a GPU that has all kernels. */
-function launchesOf(change: Partial<AttentionSpec>, tokens: number): KernelLaunch[] {
+/** What attendBackward launches on a GPU that has all kernels, and room for scratch memory of so many bytes each. */
+function launchesOf(
+  change: Partial<AttentionSpec>,
+  tokens: number,
+  { sequences = 1, free = Number.POSITIVE_INFINITY }: { sequences?: number; free?: number } = {},
+): KernelLaunch[] {
   const spec = { ...SPEC, ...change }
   const launches: KernelLaunch[] = []
   const device = { multiprocessors: 132, hasKernel: () => true, launch: (launch: KernelLaunch) => launches.push(launch) }
   const tensor = { shape: [], dispose: () => {} }
   const memory = {
-    scratch: (_bytes: number, run: (scratch: { address: bigint }) => unknown) => run({ address: 4096n }),
+    scratch(bytes: number, run: (scratch: { address: bigint }) => unknown) {
+      if (bytes > free) throw new OutOfMemoryError(`${bytes} bytes`)
+      return run({ address: 4096n })
+    },
     address: () => 1n,
     make: () => tensor,
     alloc: () => tensor,
   } as unknown as KernelMemory
   const names = ['q', 'k', 'v', 'selected', 'out', 'lse', 'dOut'] as const
   const layout = {
-    sequences: 1,
+    sequences,
     queryTokens: tokens,
     keyTokens: tokens,
     blocks: Math.ceil(tokens / spec.blockSize),

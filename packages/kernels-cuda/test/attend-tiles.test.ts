@@ -1,4 +1,4 @@
-import type { AttentionSpec } from '@phsa/core'
+import { type AttentionSpec, OutOfMemoryError } from '@phsa/core'
 import { expect, test } from 'vitest'
 import { attend } from '../src/attention/attend.js'
 import { rulesOf } from '../src/attention/call-params.js'
@@ -34,6 +34,17 @@ test('lists that would take too much memory are made part by part, and the parts
   expect(lists.reduce((sum, { grid }) => sum + grid[0], 0)).toBe(2 ** 20 / 64 + 3)
 })
 
+test('where memory is short slabs are smaller, and in the end tiles do everything', () => {
+  const slabsWithin = (free: number) =>
+    launchesOf({}, { tokens: 32768, kernels: /./, free }).filter(({ kernel }) => kernel.startsWith('attend_selected')).length
+  const all = slabsWithin(2 ** 30)
+  expect(all).toBeGreaterThan(0)
+  expect(slabsWithin(2 ** 28)).toBeGreaterThan(all)
+  const launches = launchesOf({}, { tokens: 32768, kernels: /./, free: 2 ** 26 })
+  expect(launches.at(-1)?.kernel).toBe('attend_tiles_sm90_g2')
+  expect(() => slabsWithin(2 ** 16)).toThrow(OutOfMemoryError)
+})
+
 test.each<[Partial<AttentionSpec>, Partial<Call>]>([
   [{ dtype: 'f32' }, {}],
   [{ headDim: 64 }, {}],
@@ -51,12 +62,14 @@ interface Call {
   sequences: number
   paged: boolean
   kernels: RegExp
+  /** Bytes that one piece of scratch memory may take. */
+  free: number
 }
 
 /** What attend launches on a GPU whose kernels match. */
 function launchesOf(
   change: Partial<AttentionSpec>,
-  { tokens = 1000, sequences = 1, paged = false, kernels = /^attend_tiles/ }: Partial<Call>,
+  { tokens = 1000, sequences = 1, paged = false, kernels = /^attend_tiles/, free = Number.POSITIVE_INFINITY }: Partial<Call>,
 ) {
   const spec = { ...SPEC, ...change }
   const launches: KernelLaunch[] = []
@@ -66,7 +79,10 @@ function launchesOf(
     launch: (launch: KernelLaunch) => launches.push(launch),
   }
   const memory = {
-    scratch: (_bytes: number, run: (scratch: { address: bigint }) => unknown) => run({ address: 4096n }),
+    scratch(bytes: number, run: (scratch: { address: bigint }) => unknown) {
+      if (bytes > free) throw new OutOfMemoryError(`${bytes} bytes`)
+      return run({ address: 4096n })
+    },
   } as unknown as KernelMemory
   const blocks = Math.ceil(tokens / spec.blockSize)
   attend(device, memory, spec, {

@@ -102,7 +102,7 @@ export class FakeDriver implements CudaDriver {
 
   cuDeviceGetAttribute(value: Int32Array, attribute: number): number {
     const { capability } = this.machine
-    const values: Record<number, number> = { 16: 132, 75: Math.floor(capability / 10), 76: capability % 10, 97: 232448 }
+    const values: Record<number, number> = { 16: 132, 75: Math.floor(capability / 10), 76: capability % 10 }
     value[0] = values[attribute]
     return this.#result('cuDeviceGetAttribute')
   }

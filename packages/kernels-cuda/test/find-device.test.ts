@@ -27,7 +27,6 @@ test('a device is found and described', () => {
     computeCapability: 90,
     totalBytes: 2 ** 30,
     multiprocessors: 132,
-    sharedBytesPerBlock: 232448,
     driverVersion: 13000,
   })
 })

@@ -29,6 +29,8 @@ test.each([
 })
 
 test('without selected blocks or rows there is one slab, without parts of dq', () => {
-  expect(gradientSlabs(5, { ...SPEC, topK: 0 })).toEqual([{ firstRow: 0, rows: 5, firstKvHead: 0, kvHeads: 4, last: true, bytes: 0 }])
-  expect(gradientSlabs(0, SPEC)).toEqual([{ firstRow: 0, rows: 0, firstKvHead: 0, kvHeads: 4, last: true, bytes: 0 }])
+  expect(gradientSlabs(5, { ...SPEC, topK: 0 }, 2 ** 31)).toEqual([
+    { firstRow: 0, rows: 5, firstKvHead: 0, kvHeads: 4, last: true, bytes: 0 },
+  ])
+  expect(gradientSlabs(0, SPEC, 2 ** 31)).toEqual([{ firstRow: 0, rows: 0, firstKvHead: 0, kvHeads: 4, last: true, bytes: 0 }])
 })

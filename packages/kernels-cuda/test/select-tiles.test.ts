@@ -46,6 +46,7 @@ test.each<[Partial<AttentionSpec>, Partial<Call>]>([
   [{ representatives: 2 }, {}],
   [{ score: 'overlap', representatives: 2 }, {}],
   [{ blockSize: 8 }, { tokens: 2 ** 20 }],
+  [{}, { tokens: 2 ** 16, sequences: 2 ** 16 }],
   [{}, { paged: true }],
   [{}, { kernels: /^select_blocks/ }],
 ])('the kernel for all cases takes %j, %j', (change, call) => {

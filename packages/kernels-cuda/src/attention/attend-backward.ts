@@ -17,7 +17,7 @@ const PAD = 4
 /** Gradients of q, k and v with the visible set held fixed, the same each time (spec 5). */
 export function attendBackward(device: KernelDevice, memory: KernelMemory, input: AttendBackwardInput): AttendGradients {
   const { q, k, v, selected, lse, dOut, layout, spec } = input
-  if (hasHopperBackward(device, spec)) return attendBackwardHopper(device, memory, input)
+  if (hasHopperBackward(device, spec, layout)) return attendBackwardHopper(device, memory, input)
   const rows = layout.queryTokens * spec.heads
   const dq = memory.make(q.shape, spec.dtype)
   // Zero where no block is: rows of k past the last sequence.

@@ -12,8 +12,6 @@ const ATTEND_THREADS: Readonly<Record<number, number>> = { 16: 32, 32: 64, 64: 1
 /** Of a launch, for each multiprocessor: twice what it holds at once of the first, so that unequal shares even out. */
 const ATTEND_THREADS_EACH = 1024
 const MERGE_BLOCKS_EACH = 8
-/** Partial results of a slab. */
-const MOST_SCRATCH_BYTES = 2 ** 29
 const MOST_SECTION_ROWS = 2 ** 15
 
 /** What the selected part reads and writes, packed, by address. */
@@ -35,15 +33,24 @@ export interface AttendSelectedCall {
   readonly rules: ParamValues<typeof Rules>
 }
 
-/** Queues attention over the selected blocks and its merge with the forced part, where the flag asks for it (spec 5). bf16, D 128, m 16 to 64. */
-export function attendSelected(device: KernelDevice, memory: KernelMemory, spec: AttentionSpec, call: AttendSelectedCall): void {
+/**
+ * Queues attention over the selected blocks and its merge with the forced part, where the flag asks for it (spec 5). bf16, D 128, m 16 to 64.
+ * @param most bytes of a slab's partial results, at least those of one row; lists come on top
+ */
+export function attendSelected(
+  device: KernelDevice,
+  memory: KernelMemory,
+  spec: AttentionSpec,
+  call: AttendSelectedCall,
+  most: number,
+): void {
   const { sequences, rules, flag, ...addresses } = call
   const { kvHeads, topK, blockSize } = rules
   if (sequences.queryTokens === 0 || sequences.blocks === 0 || topK === 0) return
   const rowBytes = topK * (rules.heads / kvHeads) * (2 * spec.headDim + Float32Array.BYTES_PER_ELEMENT)
-  const mostRows = Math.min(MOST_SECTION_ROWS, Math.floor(MOST_SCRATCH_BYTES / rowBytes))
+  const mostRows = Math.min(MOST_SECTION_ROWS, Math.floor(most / rowBytes))
   const sectionRows = Math.ceil(sequences.queryTokens / Math.ceil(sequences.queryTokens / mostRows))
-  const slabHeads = Math.min(kvHeads, Math.floor(MOST_SCRATCH_BYTES / (sectionRows * rowBytes)))
+  const slabHeads = Math.min(kvHeads, Math.floor(most / (sectionRows * rowBytes)))
   const slab = slabHeads * sectionRows * rowBytes
   const block = ATTEND_THREADS[blockSize]
   const attendGrid = (device.multiprocessors * ATTEND_THREADS_EACH) / block

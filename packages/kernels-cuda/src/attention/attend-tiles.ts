@@ -4,8 +4,9 @@ import { kernelName } from './call-params.js'
 import type { KernelDevice, KernelMemory } from './kernel-host.js'
 import { type AttendParams, AttendTilesParams } from './kernel-params.js'
 import { type ParamValues, packParams } from './param-layout.js'
+import { withinMemory } from './within-memory.js'
 
-/** Of attend_sm90.cu: rows of a tile, keys of a unit, units of a step, stages, threads, and shared memory besides tiles at most. */
+/** Of attend_tiles.cuh and attend_loader.cuh: rows of a tile, keys of a unit, units of a step, stages, threads, shared memory besides tiles at most. */
 const ROWS = 128
 const UNIT = 16
 const STEP_UNITS = 8
@@ -14,12 +15,15 @@ const LIST_THREADS = 128
 const THREADS = 384
 const TILE_BYTES = 32 * 1024
 const SHARED_BYTES = TILE_BYTES * (1 + 2 * STAGES) + 2048
-/** Shared memory of a thread block at most. */
-const MOST_SHARED_BYTES = 227 * 1024
+/** Dynamic shared memory of a thread block at most; 227 KB in all, of which kernels have some of their own. */
+const MOST_SHARED_BYTES = 226 * 1024
 const BLOCK_SIZES = [16, 32, 64]
 const GROUPS = [1, 2, 4, 8, 16]
-/** Lists that are kept at once, bytes; longer inputs are worked in parts. */
+/** Lists that are kept at once, bytes; longer inputs are worked in parts. The smaller ones where memory is short. */
 const MOST_LIST_BYTES = 2 ** 28
+const SHORT_LIST_BYTES = 2 ** 25
+/** Partial results of attendSelected at once, bytes; 0: tiles do everything. */
+const PARTIAL_BYTES = [2 ** 29, 2 ** 27, 0]
 const WORD_BYTES = Int32Array.BYTES_PER_ELEMENT
 /** Items that are looked at for how much their queries' choices overlap. */
 const SAMPLES = 256
@@ -50,16 +54,28 @@ export function hasAttendTiles(device: KernelDevice, spec: AttentionSpec, { sequ
 /**
  * Attention by tiles of neighbouring queries: the lists of what they see, then the products. Where neighbours select different blocks the tiles
  * do the forced blocks only, and attendSelected the rest: the device decides.
+ * @throws OutOfMemoryError where not even short lists have room
  */
 export function attendTiles(device: KernelDevice, memory: KernelMemory, spec: AttentionSpec, call: ParamValues<typeof AttendParams>): void {
+  withinMemory(PARTIAL_BYTES, (partialBytes) => queueTiles(device, memory, spec, call, partialBytes))
+}
+
+function queueTiles(
+  device: KernelDevice,
+  memory: KernelMemory,
+  spec: AttentionSpec,
+  call: ParamValues<typeof AttendParams>,
+  partialBytes: number,
+): void {
   const { sequences } = call
   const { queries, words, listBlocks, capacity, sharedBytes } = listShape(spec, sequences.blocks)
-  // attendTile of attend_sm90.cu: dense queries have tiles of their own.
+  // attendTile of attend_tiles.cuh: dense queries have tiles of their own.
   const tiles = Math.floor(sequences.queryTokens / queries) + 2 * sequences.sequences + 1
   const itemWords = capacity * (1 + words) + 1
-  const atOnce = Math.min(tiles, Math.max(1, Math.floor(MOST_LIST_BYTES / (WORD_BYTES * itemWords * spec.kvHeads))))
+  const listBytes = partialBytes > 0 ? MOST_LIST_BYTES : SHORT_LIST_BYTES
+  const atOnce = Math.min(tiles, Math.max(1, Math.floor(listBytes / (WORD_BYTES * itemWords * spec.kvHeads))))
   const items = atOnce * spec.kvHeads
-  const looks = spec.topK > 0 && sequences.queryTokens >= LEAST_ROWS_LOOKED_AT && device.hasKernel(selectedKernel(spec))
+  const looks = partialBytes > 0 && spec.topK > 0 && sequences.queryTokens >= LEAST_ROWS_LOOKED_AT && device.hasKernel(selectedKernel(spec))
   memory.scratch(WORD_BYTES * (HEADER_WORDS + items * itemWords), ({ address }) => {
     const at = (word: number) => address + BigInt(WORD_BYTES * word)
     const wanted = at(1)
@@ -89,7 +105,7 @@ export function attendTiles(device: KernelDevice, memory: KernelMemory, spec: At
       const blocks = Math.min(device.multiprocessors, count * spec.kvHeads)
       device.launch({ kernel: tilesKernel(spec), grid: [blocks, 1, 1], block: THREADS, sharedBytes: SHARED_BYTES, params })
     }
-    if (looks) attendSelected(device, memory, spec, { ...call, flag: wanted })
+    if (looks) attendSelected(device, memory, spec, { ...call, flag: wanted }, partialBytes)
   })
 }
 

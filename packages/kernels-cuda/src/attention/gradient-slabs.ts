@@ -1,8 +1,6 @@
 import type { AttentionSpec } from '@phsa/core'
 import type { GradientSlab } from './selected-gradient.js'
 
-/** The parts of dq that selected blocks give, bytes at a time. */
-const PARTIAL_BYTES = 2 ** 31
 const ELEMENT_BYTES = 2
 
 /** A slab without its address, and the bytes of the parts of dq: bf16 [kvHeads, rows, topK, G, D]. */
@@ -15,7 +13,7 @@ export type SlabExtent = Omit<GradientSlab, 'dqPartial'> & { readonly bytes: num
 export function gradientSlabs(
   queryTokens: number,
   { heads, kvHeads, headDim, topK }: Pick<AttentionSpec, 'heads' | 'kvHeads' | 'headDim' | 'topK'>,
-  most = PARTIAL_BYTES,
+  most: number,
 ): SlabExtent[] {
   const rowBytes = topK * (heads / kvHeads) * headDim * ELEMENT_BYTES
   const rowsThatFit = rowBytes === 0 ? Number.POSITIVE_INFINITY : Math.floor(most / rowBytes)

@@ -2,6 +2,9 @@
 export const THREADS = 128
 export const WARPS = 4
 
+/** Extents of a grid at most, but for the first. */
+export const MOST_EXTENT = 65535
+
 /** Thread blocks for so many warps. */
 export function blocksOfWarps(warps: number): number {
   return Math.ceil(warps / WARPS)

@@ -1,11 +1,11 @@
 import type { AttentionSpec } from '@phsa/core'
-import { rowTiles } from './kernel-grid.js'
+import { MOST_EXTENT, rowTiles } from './kernel-grid.js'
 import type { KernelDevice, KernelMemory } from './kernel-host.js'
 import { SelectTensorParams, SelectTilesParams } from './kernel-params.js'
 import { packParams } from './param-layout.js'
 import type { SelectCall } from './select.js'
 
-/** Of select_blocks_sm90.cu: threads and queries of a warpgroup, blocks of a tile, bytes of a row of either, and threads that make a tile. */
+/** Of select_queries.cuh and select_tiles.cuh: threads and queries of a warpgroup, blocks of a tile, bytes of a row of either, threads that make a tile. */
 const WARPGROUP = 128
 const QUERIES = 64
 const TILE = 128
@@ -48,6 +48,7 @@ export function hasSelectTiles(device: KernelDevice, spec: AttentionSpec, { sequ
     sequences.keyStarts !== 0n &&
     sequences.blocks > 0 &&
     sequences.blocks <= MOST_BLOCKS &&
+    queryTiles(spec, sequences) <= MOST_EXTENT &&
     device.hasKernel(variantOf(spec).kernel)
   )
 }
@@ -69,12 +70,17 @@ export function selectTiles(device: KernelDevice, memory: KernelMemory, spec: At
     })
     device.launch({
       kernel,
-      grid: [spec.kvHeads, rowTiles(sequences.queryTokens, sequences.sequences, groups * QUERIES), 1],
+      grid: [spec.kvHeads, queryTiles(spec, sequences), 1],
       block: (groups + 1) * WARPGROUP,
       sharedBytes,
       params: packParams(SelectTensorParams, { q, tiles, selected, sequences, rules }),
     })
   })
+}
+
+/** Thread blocks that cover the queries of a KV head. */
+function queryTiles(spec: AttentionSpec, { queryTokens, sequences }: SelectCall['sequences']): number {
+  return rowTiles(queryTokens, sequences, variantOf(spec).groups * QUERIES)
 }
 
 function variantOf({ heads, kvHeads, topK, score }: AttentionSpec): Variant {

@@ -63,16 +63,6 @@ export class Device {
     return this.info.multiprocessors
   }
 
-  /** 10 * major + minor: 90 for Hopper. */
-  get computeCapability(): number {
-    return this.info.computeCapability
-  }
-
-  /** The most shared memory that a block may take, bytes. */
-  get sharedBytesPerBlock(): number {
-    return this.info.sharedBytesPerBlock
-  }
-
   get isLost(): boolean {
     return this.#lostError !== undefined
   }

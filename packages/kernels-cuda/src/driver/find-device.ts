@@ -13,8 +13,6 @@ export interface DeviceInfo {
   readonly computeCapability: number
   readonly totalBytes: number
   readonly multiprocessors: number
-  /** The most shared memory that a block may take, bytes. */
-  readonly sharedBytesPerBlock: number
   /** Newest CUDA that the driver serves: 13.0 is 13000. */
   readonly driverVersion: number
 }
@@ -26,7 +24,6 @@ const LEAST_CAPABILITY = 80
 const MULTIPROCESSORS = 16
 const CAPABILITY_MAJOR = 75
 const CAPABILITY_MINOR = 76
-const SHARED_BYTES_PER_BLOCK_OPTIN = 97
 
 /**
  * Starts the driver and looks at one GPU.
@@ -74,7 +71,6 @@ export function findDevice(driver: CudaDriver, ordinal: number, leastDriver: num
     computeCapability,
     totalBytes: Number(totalBytes[0]),
     multiprocessors: attribute(MULTIPROCESSORS),
-    sharedBytesPerBlock: attribute(SHARED_BYTES_PER_BLOCK_OPTIN),
     driverVersion,
   }
 }

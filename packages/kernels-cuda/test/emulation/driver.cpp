@@ -70,7 +70,6 @@ int cuDeviceGetAttribute(int* value, int attribute, int) {
     case 16: *value = 1; return kSuccess;        // multiprocessors
     case 75: *value = 9; return kSuccess;        // compute capability
     case 76: *value = 0; return kSuccess;
-    case 97: *value = 99 * 1024; return kSuccess;  // the least opt-in shared memory of the GPUs that are supported
     default: return kInvalidValue;
   }
 }
