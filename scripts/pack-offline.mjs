@@ -130,19 +130,47 @@ function writeStarters() {
 ${UNPACK_NODE}exec "$node" "$here/app/dist/main.js" "$@"
 `,
     'bench-attention': `#!/bin/sh
-# Measures attention on this machine's GPU: ./bench-attention OUT [--small]
+# Measures attention on this machine's GPU: ./bench-attention OUT [--small] [--only table|length|top-k]... [--seconds N]
 # Leaves OUT/ours.json, and OUT/peers.json where python3 has PyTorch. Under five minutes; --small takes one and only shows that everything works.
-${UNPACK_NODE}out=\${1:?usage: bench-attention OUT [--small]}
-small=\${2:-}
+# --only measures some rows; without the table, the peers are dense cuDNN attention at the lengths of the curve. --seconds is for ours alone.
+${UNPACK_NODE}usage() {
+  echo "usage: bench-attention OUT [--small] [--only table|length|top-k]... [--seconds N]" >&2
+  exit 2
+}
+[ $# -gt 0 ] || usage
+out=$1
+shift
+small= only= seconds= with_table=
+while [ $# -gt 0 ]; do
+  case "$1 \${2:-}" in
+    "--small "*) small=--small ;;
+    "--only table" | "--only length" | "--only top-k")
+      only="$only --only $2"
+      [ "$2" != table ] || with_table=yes
+      shift
+      ;;
+    "--seconds "[0-9]*) seconds="--seconds $2" && shift ;;
+    *) usage ;;
+  esac
+  shift
+done
+[ -n "$only" ] || with_table=yes
+# The peers of the curves take less of the five minutes.
+[ -n "$with_table$seconds" ] || seconds="--seconds 200"
+# A run is a folder: peers of one beside ours of another would give factors across clocks.
+if [ -e "$out/ours.json" ]; then
+  echo "$out holds a run; give another folder, device-report.ts merges several" >&2
+  exit 2
+fi
 mkdir -p "$out"
 # PyTorch in the same run, because clocks differ from machine to machine; a peer that is missing must not keep ours from being measured.
 peers() {
   python3 "$here/peers/attention.py" --out "$out/$1.json" $small $2 || echo "no $1: python3 with PyTorch and a GPU is needed" >&2
 }
-peers peers "--seconds 70"
+if [ -n "$with_table" ]; then peers peers "--seconds 70"; else peers peers "--curves --seconds 60"; fi
 code=0
-"$node" "$here/app/dist/bench-attention.js" --out "$out/ours.json" --commit "${commit()}" $small || code=$?
-peers peers-flex "--only flex --seconds 25"
+"$node" "$here/app/dist/bench-attention.js" --out "$out/ours.json" --commit "${commit()}" $small $only $seconds || code=$?
+[ -z "$with_table" ] || peers peers-flex "--only flex --seconds 25"
 exit $code
 `,
   }

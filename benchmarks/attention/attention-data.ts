@@ -38,9 +38,20 @@ const QUERY_COMMON = 1.2
  */
 const QUERY_OWN = { A: 0.9, S: 0.35 } as const
 
-/** Makes inputs of any size in seconds; the same for the same pools and seed. Arrays are used again by the next call with their seed. */
+/** What the arrays of a seed hold. */
+interface Made {
+  readonly kind: DataKind
+  readonly shape: DataShape
+  readonly data: AttentionData
+}
+
+/**
+ * Makes inputs of any size in seconds; the same for the same pools and seed, and a shorter sequence is the beginning of a longer one, which costs
+ * nothing after it. Arrays are used again by the next call with their seed.
+ */
 export class AttentionDataSource {
   readonly #used = new Map<string, Float32Array>()
+  readonly #made = new Map<number, Made>()
   readonly #pools: Readonly<Record<'q' | 'k' | 'v', NormalPool>>
 
   /** @param drawn random numbers of each pool */
@@ -50,6 +61,10 @@ export class AttentionDataSource {
 
   make(shape: DataShape, kind: DataKind, seed: number): AttentionData {
     const { heads, kvHeads, headDim, length } = shape
+    const made = this.#made.get(seed)
+    if (made && beginsWith(made, kind, shape)) return beginning(made.data, shape)
+    // Not until they are whole again.
+    this.#made.delete(seed)
     const fill = (name: 'q' | 'k' | 'v', count: number) => this.#pools[name].fill(this.#array(`${name} ${seed}`, count), seed)
     const q = fill('q', length * heads * headDim)
     const k = fill('k', length * kvHeads * headDim)
@@ -60,6 +75,7 @@ export class AttentionDataSource {
       addToQueries(q, anchors, QUERY_OWN[kind], shape)
       addToKeys(k, common, shape)
     }
+    this.#made.set(seed, { kind, shape, data: { q, k, v } })
     return { q, k, v }
   }
 
@@ -70,6 +86,17 @@ export class AttentionDataSource {
     this.#used.set(name, larger)
     return larger
   }
+}
+
+/** Whether what was made begins with what is wanted. */
+function beginsWith(made: Made, kind: DataKind, wanted: DataShape): boolean {
+  const isSame = (['heads', 'kvHeads', 'headDim', 'blockSize'] as const).every((name) => made.shape[name] === wanted[name])
+  return isSame && made.kind === kind && made.shape.length >= wanted.length
+}
+
+function beginning({ q, k, v }: AttentionData, { heads, kvHeads, headDim, length }: DataShape): AttentionData {
+  const [queries, keys] = [length * heads * headDim, length * kvHeads * headDim]
+  return { q: q.subarray(0, queries), k: k.subarray(0, keys), v: v.subarray(0, keys) }
 }
 
 /** q = own + common, the common part on the straight line from one anchor to the next. */

@@ -6,7 +6,7 @@ import type { DeviceResult, DeviceRow } from './device-result.js'
 import { WARM_UP } from './device-timing.js'
 import { checkFlatMemory } from './flat-memory.js'
 import { measureProblem } from './measure-problem.js'
-import { type PlannedProblem, plannedProblems, smallProblems } from './table-rows.js'
+import { type PlannedProblem, plannedProblems, type RowGroup, smallProblems } from './table-rows.js'
 
 /** What is measured and who hears of it. */
 export interface BenchAttention {
@@ -14,6 +14,7 @@ export interface BenchAttention {
   readonly commit?: string
   /** Short sequences and few calls, to see that everything works. */
   readonly small: boolean
+  readonly groups: readonly RowGroup[]
   /** What would not be done after so many seconds is left out. */
   readonly seconds: number
   /** Takes the result so far, after each row. */
@@ -27,10 +28,11 @@ const CALLS = { small: 80, usual: 10_000 } as const
 const MOST_CASE_FLOPS = 6e6
 
 /**
- * Cases of the conformance suite, gradients among them; then every row, each after its own comparison with float64; the memory check among them.
+ * Cases of the conformance suite, gradients among them; then every row, each after its own comparison with float64. The memory check comes after
+ * the table's rows, and not without them.
  * @throws BackendUnavailableError where there is no GPU
  */
-export async function benchAttention({ create, commit, small, seconds, write, log }: BenchAttention): Promise<DeviceResult> {
+export async function benchAttention({ create, commit, small, groups, seconds, write, log }: BenchAttention): Promise<DeviceResult> {
   const started = performance.now()
   const elapsed = () => (performance.now() - started) / 1000
   // Of the problem that got through its numbers fastest: what it costs besides weighs least there.
@@ -54,11 +56,12 @@ export async function benchAttention({ create, commit, small, seconds, write, lo
     write(result)
   }
   const source = new AttentionDataSource()
-  const problems = small ? smallProblems() : plannedProblems()
+  const problems = small ? smallProblems(groups) : plannedProblems(groups)
+  const checksMemory = groups.includes('table')
   try {
     for (const problem of problems) {
       // After the table and before the curves, which matter less.
-      if (problem.group !== 'table' && !result.memory) update({ memory: await checkMemory(backend, small, log) })
+      if (checksMemory && problem.group !== 'table' && !result.memory) update({ memory: await checkMemory(backend, small, log) })
       if (elapsed() + secondsOfOne * sizeOf(problem) > seconds) {
         rows.push(...leftOut(problem))
         continue
@@ -73,7 +76,7 @@ export async function benchAttention({ create, commit, small, seconds, write, lo
       secondsOfOne = secondsOfOne === 0 ? rate : Math.min(secondsOfOne, rate)
       log(`  ${(elapsed() - from).toFixed(1)} s, ${elapsed().toFixed(0)} s in all`)
     }
-    update({ rows, memory: result.memory ?? (await checkMemory(backend, small, log)) })
+    update({ rows, ...(checksMemory && !result.memory ? { memory: await checkMemory(backend, small, log) } : {}) })
     return result
   } finally {
     backend.dispose()

@@ -16,7 +16,7 @@ export interface DeviceInputs {
 /** Runs before those that count. */
 export const WARM_UP = 3
 /** Fewer of what takes longer than this. */
-const SLOW_MILLISECONDS = 1000
+const SLOW_MILLISECONDS = 250
 const RUNS = { usual: 10, slow: 3 } as const
 
 /**

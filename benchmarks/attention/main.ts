@@ -3,13 +3,21 @@ import { renameSync, writeFileSync } from 'node:fs'
 import { parseArgs } from 'node:util'
 import { cuda } from '@phsa/kernels-cuda'
 import { benchAttention, unavailableReason } from './bench-attention.js'
+import { ROW_GROUPS } from './table-rows.js'
 
 const { values } = parseArgs({
-  options: { out: { type: 'string' }, commit: { type: 'string' }, seconds: { type: 'string' }, small: { type: 'boolean' } },
+  options: {
+    out: { type: 'string' },
+    commit: { type: 'string' },
+    seconds: { type: 'string' },
+    small: { type: 'boolean' },
+    only: { type: 'string', multiple: true },
+  },
 })
-const { out, commit, seconds = '150', small = false } = values
-if (out === undefined || !(Number(seconds) >= 0)) {
-  console.error('usage: --out FILE [--seconds N] [--small] [--commit HASH]')
+const { out, commit, seconds = '150', small = false, only } = values
+const groups = ROW_GROUPS.filter((group) => only === undefined || only.includes(group))
+if (out === undefined || !(Number(seconds) >= 0) || groups.length < new Set(only).size) {
+  console.error(`usage: --out FILE [--seconds N] [--small] [--commit HASH] [--only ${ROW_GROUPS.join('|')}]...`)
   process.exit(2)
 }
 
@@ -18,6 +26,7 @@ try {
     create: () => cuda(),
     commit,
     small,
+    groups,
     seconds: Number(seconds),
     // Whole or not at all: a run that is stopped leaves what it had.
     write: (result) => {

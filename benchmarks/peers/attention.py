@@ -1,6 +1,6 @@
 """Times what one would use instead of @phsa/kernels-cuda on the same GPU: PyTorch's dense attention (cuDNN, flash), FlexAttention and a Triton sparse kernel.
 
-    python3 attention.py --out peers.json [--seconds 150] [--flex] [--only cudnn,flash,triton] [--small]
+    python3 attention.py --out peers.json [--seconds 150] [--flex] [--only cudnn,flash,triton] [--curves] [--small]
 
 bf16, batch 1, head dimension 128, causal. Milliseconds by CUDA events, median of warm runs over two input sets that take turns. The result file is written after
 each row, the most important rows first; a row that is not measured holds the reason. The sparse kernel is compared with float64 before it is timed, and so are
@@ -89,7 +89,7 @@ def samples_of(run, deadline):
         raise Refused(f'one run takes {once:.1f} s, more than {SECONDS_A_ROW} s')
     if time.monotonic() + 5 * once > deadline:
         raise Refused('the time for this program was over')
-    repeats = 10 if once < 0.15 else 5
+    repeats = 10 if once < 0.15 else 5 if once < 1 else 3
     pairs = []
     for index in range(repeats):
         start, end = torch.cuda.Event(enable_timing=True), torch.cuda.Event(enable_timing=True)
@@ -230,13 +230,21 @@ PEERS = {
 }
 
 
+# Dense attention beside the cost of ours over the length. A million tokens take it 9 s a run.
+CURVE_LENGTHS = [4096, 8192, 16384, 32768, 65536, 131072, 262144, 524288]
+SMALL_CURVE_LENGTHS = [1024, 2048]
+
+
+def plan_curves(small):
+    return [('cudnn', Shape(16, 8, length), 'forward') for length in (SMALL_CURVE_LENGTHS if small else CURVE_LENGTHS)]
+
+
 def plan(only, small):
     """(peer, shape, passes) by importance: what the bars are made of first, what takes long to compile last."""
     shapes = SMALL_SHAPES if small else SHAPES
     rows = [('cudnn', shape, 'forward') for shape in shapes] + [('cudnn', shape, 'forward + backward') for shape in shapes]
     if not small:
-        # Dense attention beside the cost of ours over the length.
-        rows += [('cudnn', Shape(16, 8, length), 'forward') for length in (4096, 16384, 65536, 262144)]
+        rows += [('cudnn', Shape(16, 8, length), 'forward') for length in CURVE_LENGTHS if length not in (32768, 131072, 524288)]
     rows += [(peer, shape, 'forward') for peer in ('triton', 'triton-b') for shape in shapes]
     rows += [('flash', shape, passes) for passes in ('forward', 'forward + backward') for shape in shapes]
     rows += [('flex', shape, passes) for shape in sorted(shapes, key=lambda one: one.kv_heads)[:1] + shapes[:1] for passes in ('forward', 'forward + backward')]
@@ -306,6 +314,7 @@ def main():
     parser.add_argument('--seconds', type=float, default=150, help='no new row is started after this')
     parser.add_argument('--only', default='cudnn,flash,triton,triton-b', help=f'some of {", ".join(PEERS)}')
     parser.add_argument('--flex', action='store_true', help='FlexAttention too, which torch.compile takes long to compile')
+    parser.add_argument('--curves', action='store_true', help='only dense cuDNN attention at the lengths of the curve, forward')
     parser.add_argument('--small', action='store_true', help='short sequences, to see that everything works')
     options = parser.parse_args()
     deadline = time.monotonic() + options.seconds
@@ -318,7 +327,7 @@ def main():
         'rows': [],
     }
     wanted = options.only.split(',') + (['flex'] if options.flex else [])
-    for row in plan(wanted, options.small):
+    for row in plan_curves(options.small) if options.curves else plan(wanted, options.small):
         measured = measure(*row, deadline)
         report['rows'].append(measured)
         write(options.out, report)

@@ -22,42 +22,91 @@ export interface AgainstBar {
   readonly reached: boolean
 }
 
-/** One of our rows with its rates and its bars. Plain JSON. */
+/** Which run a row is from. Plain JSON. */
+export interface RunName {
+  readonly createdAt: string
+  readonly commit?: string
+}
+
+/** One of our rows with its run, its rates and its bars. Plain JSON. */
 export interface ReportRow extends DeviceRow {
+  readonly run: RunName
   readonly rated?: Partial<Record<Phase | 'forward' | 'both', Rated>>
   readonly against?: { readonly forward?: AgainstBar; readonly both?: AgainstBar }
 }
 
-/** `benchmarks/results/<device>.json`. Plain JSON. */
-export interface DeviceReport extends Omit<DeviceResult, 'format' | 'rows'> {
-  readonly format: 'phsa-device/1'
+/** A peer's row with its run. Plain JSON. */
+export interface ReportPeerRow extends PeerRow {
+  readonly run: RunName
+}
+
+/** One call of `bench-attention`, without its rows. Plain JSON. */
+export interface ReportRun extends Omit<DeviceResult, 'format' | 'rows'> {
   /** Of the peers' run; absent where none was made. */
   readonly versions?: PeersResult['versions']
   readonly rates?: PeersResult['rates']
-  readonly bars: readonly Bar[]
-  readonly rows: readonly ReportRow[]
-  readonly peers: readonly PeerRow[]
 }
 
-/** Puts our run and the peers' together: rates, shares of the floor, factors. @throws TypeError where they ran on different GPUs */
-export function mergeResults(ours: DeviceResult, peers: readonly PeersResult[]): DeviceReport {
-  for (const { device } of peers) {
-    if (device !== deviceName(ours)) throw new TypeError(`ours ran on ${deviceName(ours)}, the peers on ${device}; give files of one run.`)
+/** `benchmarks/results/<device>.json`. Plain JSON. */
+export interface DeviceReport {
+  readonly format: 'phsa-device/1'
+  readonly device: string
+  /** The earliest first. */
+  readonly runs: readonly ReportRun[]
+  readonly bars: readonly Bar[]
+  readonly rows: readonly ReportRow[]
+  readonly peers: readonly ReportPeerRow[]
+}
+
+/** What one call of `bench-attention` left in its folder. */
+export interface BenchRun {
+  readonly ours: DeviceResult
+  readonly peers: readonly PeersResult[]
+}
+
+/**
+ * Puts runs on one kind of GPU together: rates, shares of the floor, and factors against the peers of the same run, because clocks differ. Where
+ * several runs planned a row, the latest that did not leave it out counts.
+ * @param runs at least one
+ * @throws TypeError where they ran on different GPUs
+ */
+export function mergeResults(runs: readonly BenchRun[]): DeviceReport {
+  const sorted = [...runs].sort((left, right) => Date.parse(left.ours.createdAt) - Date.parse(right.ours.createdAt))
+  const name = deviceName(sorted[0].ours)
+  for (const { ours, peers } of sorted) {
+    const other = [deviceName(ours), ...peers.map(({ device }) => device)].find((device) => device !== name)
+    if (other !== undefined) throw new TypeError(`one file is of ${name}, another of ${other}; give runs on one kind of GPU.`)
   }
-  const rates = peers.at(0)?.rates
-  const peerRows = peers.flatMap(({ rows }) => rows)
-  const rows = ours.rows.map((row): ReportRow => {
-    if (row.outcome !== 'measured' || !row.times || !row.work) return row
-    return { ...row, rated: ratedTimes(row.times, row.work, rates), against: againstBars(row, peerRows) }
-  })
+  const rows = new Map<string, ReportRow>()
+  for (const row of sorted.flatMap(ratedRows)) {
+    const key = JSON.stringify([row.group, row.length, row.data, row.spec])
+    if (row.outcome !== 'left-out' || !rows.has(key)) rows.set(key, row)
+  }
   return {
-    ...ours,
     format: 'phsa-device/1',
-    ...(peers.length > 0 ? { versions: peers[0].versions, rates } : {}),
+    device: sorted[0].ours.device,
+    runs: sorted.map(reportRun),
     bars: BARS,
-    rows,
-    peers: peerRows,
+    rows: [...rows.values()],
+    peers: sorted.flatMap(({ ours, peers }) => peers.flatMap((one) => one.rows.map((row) => ({ ...row, run: runName(ours) })))),
   }
+}
+
+function reportRun({ ours: { format: _, rows: __, ...run }, peers }: BenchRun): ReportRun {
+  return peers.length === 0 ? run : { ...run, versions: peers[0].versions, rates: peers[0].rates }
+}
+
+function runName({ createdAt, commit }: DeviceResult): RunName {
+  return { createdAt, ...(commit === undefined ? {} : { commit }) }
+}
+
+function ratedRows({ ours, peers }: BenchRun): ReportRow[] {
+  const peerRows = peers.flatMap(({ rows }) => rows)
+  const run = runName(ours)
+  return ours.rows.map((row) => {
+    if (row.outcome !== 'measured' || !row.times || !row.work) return { ...row, run }
+    return { ...row, run, rated: ratedTimes(row.times, row.work, peers.at(0)?.rates), against: againstBars(row, peerRows) }
+  })
 }
 
 /** `NVIDIA H200` of the device's description. */
@@ -129,7 +178,7 @@ function isFor(bar: Bar, { group, spec, length }: DeviceRow): boolean {
 }
 
 /** cuDNN's dense attention of so many heads and tokens; undefined where it was not measured. */
-export function denseMilliseconds(
+function denseMilliseconds(
   peers: readonly PeerRow[],
   { heads, kvHeads, length }: { readonly heads: number; readonly kvHeads: number; readonly length: number },
   passes: PeerRow['passes'],

@@ -1,41 +1,58 @@
-import type { AgainstBar, DeviceReport, Rated, ReportRow } from './merge-results.js'
-import { deviceName } from './merge-results.js'
+import { type Curve, lengthCurve, topKCurve } from './curves.js'
+import { type AgainstBar, type DeviceReport, deviceName, type Rated, type ReportRun, type RunName } from './merge-results.js'
 import type { PeerRow } from './peers-result.js'
 
 /** The tables of a report as Markdown: shapes with their bars, peers, topK and length. */
 export function reportTables(report: DeviceReport): string {
-  const { commit, conformance, memory, versions, rates } = report
-  const peers = versions ? `PyTorch ${versions.torch}, cuDNN ${versions.cudnn}, Triton ${versions.triton}` : 'no peers in this run'
+  const { runs } = report
+  const each = (text: (run: ReportRun) => string, between = '; ') => [...new Set(runs.map(text))].join(between)
+  const tableRuns = runs.filter((run) =>
+    report.rows.some((row) => row.group === 'table' && row.rated && row.run.createdAt === run.createdAt),
+  )
+  const rates = tableRuns.flatMap((run) => (run.rates ? [run.rates] : []))
   return [
-    `Measured on one ${deviceName(report)}, bf16, batch 1, head dimension 128, milliseconds, median of warm runs over rotated inputs, selection included; ${peers}; commit ${commit?.slice(0, 10) ?? 'unknown'}${commit?.includes('uncommitted') ? ', with changes' : ''}. Dense is cuDNN in the same run. In brackets the bar. Data A: neighbouring queries choose some of the same blocks, as in a small trained model; S: most of the same blocks, against the same bars; B: independent random numbers.`,
+    `Measured on one ${deviceName(report)}, bf16, batch 1, head dimension 128, milliseconds, median of warm runs over rotated inputs, selection included; ${each(peersName)}; ${each(commitName)}. Dense is cuDNN in the same run. In brackets the bar. Data A: neighbouring queries choose some of the same blocks, as in a small trained model; S: most of the same blocks, against the same bars; B: independent random numbers.`,
     '',
     ...shapeTable(report),
     '',
-    ...(rates
+    ...(rates.length > 0
       ? [
-          `The floor is what the counted work takes at the rates that this GPU attains: ${(rates.matrixFlops / 1e12).toFixed(0)} TFLOP/s in bf16 matrix products, ${(rates.copyBytes / 1e12).toFixed(1)} TB/s in copies. Scoring is counted a query head at a time; a kernel that adds up a group's queries first (logit) does less.`,
+          `The floor is what the counted work takes at the rates that this GPU attains: ${rates.map(ratesText).join('; ')}. Scoring is counted a query head at a time; a kernel that adds up a group's queries first (logit) does less.`,
           '',
         ]
       : []),
-    ...peerTable(report.peers),
-    ...curve('Forward by length, 16/8 heads, m 16, topK 16, data A', 'L', lengthRows(report), report),
-    ...curve('Forward by topK, 16/8 heads, L 32,768, data A', 'topK', topKRows(report), report),
-    `${conformance.passed} cases of the conformance suite passed before${conformance.failed.length > 0 ? `, ${conformance.failed.length} FAILED: ${conformance.failed.join(', ')}` : ''}.${memory ? ` ${memory.calls.toLocaleString('en-US')} calls: device memory ${memory.flat ? 'flat' : 'NOT flat'}.` : ''}`,
+    ...peerTable(latestFigures(report)),
+    ...curveTable('Forward by length, 16/8 heads, m 16, topK 16, data A', 'L', lengthCurve(report)),
+    ...curveTable('Forward by topK, 16/8 heads, L 32,768, data A', 'topK', topKCurve(report)),
+    each(checksText, ' '),
   ].join('\n')
 }
 
-/** Rows of the length curve: those measured for it and those of the table that have its spec. */
-export function lengthRows({ rows }: Pick<DeviceReport, 'rows'>): ReportRow[] {
-  const isCurve = ({ spec, data, outcome }: ReportRow) =>
-    outcome === 'measured' && data === 'A' && spec.heads === 16 && spec.kvHeads === 8 && spec.blockSize === 16 && spec.topK === 16
-  return rows.filter(isCurve).sort((left, right) => left.length - right.length)
+function peersName({ versions }: ReportRun): string {
+  return versions ? `PyTorch ${versions.torch}, cuDNN ${versions.cudnn}, Triton ${versions.triton}` : 'no peers in this run'
 }
 
-/** Rows of the topK curve, likewise. */
-export function topKRows({ rows }: Pick<DeviceReport, 'rows'>): ReportRow[] {
-  const isCurve = ({ spec, data, outcome, length }: ReportRow) =>
-    outcome === 'measured' && data === 'A' && spec.heads === 16 && spec.kvHeads === 8 && spec.blockSize === 16 && length === 32768
-  return rows.filter(isCurve).sort((left, right) => left.spec.topK - right.spec.topK)
+function commitName({ commit }: RunName): string {
+  return `commit ${commit?.slice(0, 10) ?? 'unknown'}${commit?.includes('uncommitted') ? ', with changes' : ''}`
+}
+
+function ratesText({ matrixFlops, copyBytes }: NonNullable<ReportRun['rates']>): string {
+  return `${(matrixFlops / 1e12).toFixed(0)} TFLOP/s in bf16 matrix products, ${(copyBytes / 1e12).toFixed(1)} TB/s in copies`
+}
+
+function checksText({ conformance: { passed, failed }, memory }: ReportRun): string {
+  const failures = failed.length > 0 ? `, ${failed.length} FAILED: ${failed.join(', ')}` : ''
+  const flatness = memory ? ` ${memory.calls.toLocaleString('en-US')} calls: device memory ${memory.flat ? 'flat' : 'NOT flat'}.` : ''
+  return `${passed} cases of the conformance suite passed before${failures}.${flatness}`
+}
+
+/** Peers with a figure; of several runs the latest one. */
+function latestFigures({ peers }: DeviceReport): PeerRow[] {
+  const latest = new Map<string, PeerRow>()
+  for (const row of peers) {
+    if (row.milliseconds !== undefined) latest.set(JSON.stringify([row.name, row.shape, row.passes, row.data]), row)
+  }
+  return [...latest.values()]
 }
 
 function shapeTable({ rows }: DeviceReport): string[] {
@@ -107,24 +124,15 @@ function shapeName({ heads, kvHeads, length, blockSize, topK }: PeerRow['shape']
   return `${heads}/${kvHeads}, ${count(length)}, m ${blockSize}, topK ${topK}`
 }
 
-function curve(title: string, axis: 'L' | 'topK', rows: readonly ReportRow[], { peers }: DeviceReport): string[] {
-  const at = (row: ReportRow) => (axis === 'L' ? row.length : row.spec.topK)
-  const places = [...new Set(rows.map(at))]
+function curveTable(title: string, axis: 'L' | 'topK', { places, at, rows, dense }: Curve): string[] {
   if (places.length === 0) return []
   const cell = (place: number, score: string) =>
     milliseconds(rows.find((row) => at(row) === place && (row.spec.score === score || row.spec.topK === 0))?.rated?.forward)
-  const dense = (place: number) => {
-    const isIt = ({ peer, passes, shape }: PeerRow) =>
-      peer === 'cudnn' &&
-      passes === 'forward' &&
-      shape.heads === 16 &&
-      shape.kvHeads === 8 &&
-      shape.length === (axis === 'L' ? place : 32768)
-    const found = peers.find(isIt)?.milliseconds
-    return found === undefined ? '' : number(found)
-  }
-  const body = places.map((place) => [count(place), cell(place, 'softmax'), cell(place, 'logit'), dense(place)])
-  return [`${title}:`, '', ...markdown([axis, 'softmax', 'logit', 'dense (cuDNN)'], body), '']
+  const body = places.map((place) => {
+    const denseMilliseconds = dense.find((point) => point.place === place)?.milliseconds
+    return [count(place), cell(place, 'softmax'), cell(place, 'logit'), denseMilliseconds === undefined ? '' : number(denseMilliseconds)]
+  })
+  return [`${title}, ${commitName(rows[0].run)}:`, '', ...markdown([axis, 'softmax', 'logit', 'dense (cuDNN)'], body), '']
 }
 
 function markdown(head: readonly string[], body: readonly (readonly string[])[]): string[] {

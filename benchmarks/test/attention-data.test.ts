@@ -70,3 +70,20 @@ test('the overlap counts blocks that two neighbours share, and only from the giv
   expect(neighbourOverlap({ selected, kvHeads: 2, length: 2, topK: 3 }, 1)).toBeCloseTo((2 + 0) / 6)
   expect(neighbourOverlap({ selected, kvHeads: 1, length: 4, topK: 3 }, 4)).toBeUndefined()
 })
+
+test.each(['A', 'B'] as const)('data %s: a short sequence is the beginning of a longer one, whichever was made first', (kind) => {
+  const shape = { heads: 4, kvHeads: 2, headDim: 32, blockSize: 16 }
+  const made = (source: AttentionDataSource, length: number) => {
+    const { q, k, v } = source.make({ ...shape, length }, kind, 1)
+    return { q: q.slice(), k: k.slice(), v: v.slice() }
+  }
+  const alone = made(new AttentionDataSource(DRAWN), 150)
+  const source = new AttentionDataSource(DRAWN)
+  const long = made(source, 400)
+  expect(made(source, 150)).toEqual(alone)
+  expect(long.q.subarray(0, alone.q.length)).toEqual(alone.q)
+  expect(made(source, 400)).toEqual(long)
+  // Other data in the same arrays, then the first again.
+  source.make({ ...shape, length: 400 }, kind === 'A' ? 'B' : 'A', 1)
+  expect(made(source, 150)).toEqual(alone)
+})

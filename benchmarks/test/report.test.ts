@@ -6,8 +6,9 @@ import { phaseWork } from '../attention/phase-work.js'
 import { plannedProblems } from '../attention/table-rows.js'
 import { BARS } from '../report/bars.js'
 import { lengthPlot, topKPlot } from '../report/cost-plots.js'
+import { lengthCurve } from '../report/curves.js'
 import { replaceSection } from '../report/generated-section.js'
-import { deviceSlug, mergeResults } from '../report/merge-results.js'
+import { type BenchRun, deviceSlug, mergeResults } from '../report/merge-results.js'
 import type { PeersResult } from '../report/peers-result.js'
 import { reportTables } from '../report/report-tables.js'
 
@@ -51,7 +52,7 @@ const peers: PeersResult = {
 }
 
 test('a merge rates each time and compares it with its bar', () => {
-  const { rows, bars, format } = mergeResults(ours, [peers])
+  const { rows, bars, format } = mergeResults([{ ours, peers: [peers] }])
   expect(format).toBe('phsa-device/1')
   expect(bars).toBe(BARS)
   const [softmax, logit, wrong, short] = rows
@@ -66,18 +67,20 @@ test('a merge rates each time and compares it with its bar', () => {
 })
 
 test('without peers there are times, and no factors nor floors', () => {
-  const [row] = mergeResults(ours, []).rows
+  const [row] = mergeResults([{ ours, peers: [] }]).rows
   expect(row.rated?.forward?.milliseconds).toBe(2)
   expect(row.rated?.forward?.shareOfFloor).toBeUndefined()
   expect(row.against?.forward).toBeUndefined()
 })
 
 test('files of different GPUs are not merged', () => {
-  expect(() => mergeResults(ours, [{ ...peers, device: 'NVIDIA H100' }])).toThrow('ours ran on NVIDIA H200, the peers on NVIDIA H100')
+  expect(() => mergeResults([{ ours, peers: [{ ...peers, device: 'NVIDIA H100' }] }])).toThrow(
+    'one file is of NVIDIA H200, another of NVIDIA H100',
+  )
 })
 
 test('the tables have figures, bars reached in bold, what is wrong as such, and equal columns', () => {
-  const text = reportTables(mergeResults(ours, [peers]))
+  const text = reportTables(mergeResults([{ ours, peers: [peers] }]))
   expect(text).toContain('**5.0x (5x)**')
   expect(text).toContain('| 3.5x (4x) |')
   expect(text).toContain('| wrong |')
@@ -90,14 +93,74 @@ test('the tables have figures, bars reached in bold, what is wrong as such, and 
 })
 
 test('the plots have a line for each way to attend', () => {
-  const report = mergeResults(ours, [peers])
+  const report = mergeResults([{ ours, peers: [peers] }])
   for (const svg of [lengthPlot(report), topKPlot(report)]) {
     expect(svg).toMatch(/^<svg [^>]*xmlns=/)
     expect(svg).toContain('PHSA, softmax score')
     expect(svg).toContain('dense, cuDNN')
     expect(svg).not.toMatch(/NaN|undefined/)
   }
-  expect(lengthPlot(mergeResults({ ...ours, rows: [] }, []))).toBe('')
+  expect(lengthPlot(mergeResults([{ ours: { ...ours, rows: [] }, peers: [] }]))).toBe('')
+})
+
+test('a later run fills in what an earlier one left out, each row names its run, and factors stay within a run', () => {
+  const left = { ...measured(8192, 16, 'logit', 1, 'length'), outcome: 'left-out' as const, times: undefined, work: undefined }
+  const first = { ours: { ...ours, rows: [...ours.rows, left] }, peers: [peers] }
+  const filled = measured(8192, 16, 'logit', 0.4, 'length')
+  const dropped = { ...ours.rows[0], outcome: 'left-out' as const, times: undefined, work: undefined }
+  const second: BenchRun = {
+    ours: {
+      ...ours,
+      createdAt: '2026-01-02T00:00:00Z',
+      commit: 'fedcba9876543210',
+      rows: [filled, dropped, measured(131072, 16, 'logit', 5)],
+    },
+    peers: [],
+  }
+  for (const order of [
+    [first, second],
+    [second, first],
+  ]) {
+    const { rows, runs, peers: merged } = mergeResults(order)
+    expect(runs.map(({ commit }) => commit)).toEqual(['0123456789abcdef', 'fedcba9876543210'])
+    const found = (length: number, score: ScoreKind) =>
+      rows.filter((row) => row.length === length && row.spec.score === score && row.spec.topK === 16)
+    expect(found(8192, 'logit')).toMatchObject([
+      { outcome: 'measured', run: { createdAt: '2026-01-02T00:00:00Z', commit: 'fedcba9876543210' } },
+    ])
+    expect(found(32768, 'softmax')).toMatchObject([
+      { outcome: 'measured', run: { commit: '0123456789abcdef' }, against: { forward: { factor: 3.5 } } },
+    ])
+    // Its run had no peers; those of the other one are no measure for it.
+    expect(found(131072, 'logit')[0].against?.forward).toBeUndefined()
+    expect(merged.every(({ run }) => run.commit === '0123456789abcdef')).toBe(true)
+  }
+})
+
+test('a curve is of one run, the one with most places, and one place is no curve', () => {
+  const later = (rows: readonly DeviceRow[]): BenchRun => ({ ours: { ...ours, createdAt: '2026-01-02T00:00:00Z', rows }, peers: [] })
+  const lengths = [4096, 8192, 16384].map((length) => measured(length, 16, 'logit', length / 1e4, 'length'))
+  const curve = lengthCurve(mergeResults([{ ours, peers: [peers] }, later(lengths)]))
+  expect(curve.places).toEqual([4096, 8192, 16384])
+  expect(new Set(curve.rows.map(({ run }) => run.createdAt))).toEqual(new Set(['2026-01-02T00:00:00Z']))
+  const single = mergeResults([later([measured(32768, 16, 'logit', 1), measured(32768, 16, 'softmax', 2)])])
+  expect([lengthPlot(single), topKPlot(single)]).toEqual(['', ''])
+  expect(reportTables(single)).not.toMatch(/Forward by/)
+})
+
+test.each([
+  [['length', 'top-k'] as const, [4096, 8192, 16384, 32768, 65536, 131072, 262144, 524288, 1048576], [0, 1, 2, 4, 8, 16, 32, 64]],
+  [['top-k'] as const, [], [0, 1, 2, 4, 8, 16, 32, 64]],
+])('--only %s plans whole curves, forward only', (groups, lengths, topKs) => {
+  const planned = plannedProblems(groups)
+  const of = (name: string) => planned.filter(({ group }) => group === name)
+  expect(planned.some(({ backward, group }) => backward || group === 'table')).toBe(false)
+  expect(
+    of('length')
+      .map(({ length }) => length)
+      .sort((left, right) => left - right),
+  ).toEqual(lengths)
+  expect([...new Set(of('top-k').flatMap(({ specs }) => specs.map(({ topK }) => topK)))]).toEqual(topKs)
 })
 
 test('a section is replaced between its markers, and one that is not there is an error', () => {
