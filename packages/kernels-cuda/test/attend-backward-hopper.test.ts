@@ -3,20 +3,8 @@ import { expect, test } from 'vitest'
 import { attendBackward } from '../src/attention/attend-backward.js'
 import type { KernelMemory } from '../src/attention/kernel-host.js'
 import type { KernelLaunch } from '../src/driver/kernel-launch.js'
+import { HOPPER_SPEC } from './hopper-spec.js'
 
-const SPEC: AttentionSpec = {
-  heads: 16,
-  kvHeads: 8,
-  headDim: 128,
-  dtype: 'bf16',
-  blockSize: 16,
-  initTokens: 128,
-  localTokens: 512,
-  topK: 16,
-  representatives: 1,
-  score: 'softmax',
-  denseBelow: 0,
-}
 const FORCED = 'attend_forced_gradient_sm90'
 
 test('one chunk of queries: no sums of the first keys to add', () => {
@@ -73,7 +61,7 @@ function launchesOf(
   tokens: number,
   { sequences = 1, free = Number.POSITIVE_INFINITY }: { sequences?: number; free?: number } = {},
 ): KernelLaunch[] {
-  const spec = { ...SPEC, ...change }
+  const spec = { ...HOPPER_SPEC, ...change }
   const launches: KernelLaunch[] = []
   const device = { multiprocessors: 132, hasKernel: () => true, launch: (launch: KernelLaunch) => launches.push(launch) }
   const tensor = { shape: [], dispose: () => {} }

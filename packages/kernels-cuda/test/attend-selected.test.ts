@@ -4,20 +4,8 @@ import { attendSelected } from '../src/attention/attend-selected.js'
 import { rulesOf } from '../src/attention/call-params.js'
 import type { KernelMemory } from '../src/attention/kernel-host.js'
 import type { KernelLaunch } from '../src/driver/kernel-launch.js'
+import { HOPPER_SPEC } from './hopper-spec.js'
 
-const SPEC: AttentionSpec = {
-  heads: 16,
-  kvHeads: 8,
-  headDim: 128,
-  dtype: 'bf16',
-  blockSize: 16,
-  initTokens: 128,
-  localTokens: 512,
-  topK: 16,
-  representatives: 1,
-  score: 'softmax',
-  denseBelow: 0,
-}
 const MULTIPROCESSORS = 132
 const MOST_BYTES = 2 ** 29
 
@@ -67,7 +55,7 @@ function slabOf(launch: KernelLaunch) {
 
 /** What attendSelected launches for one sequence, and the scratch memory that it takes, bytes. */
 function run(tokens: number, change: Partial<AttentionSpec>) {
-  const spec = { ...SPEC, ...change }
+  const spec = { ...HOPPER_SPEC, ...change }
   const launches: KernelLaunch[] = []
   const scratches: number[] = []
   const device = { multiprocessors: MULTIPROCESSORS, hasKernel: () => true, launch: (launch: KernelLaunch) => launches.push(launch) }

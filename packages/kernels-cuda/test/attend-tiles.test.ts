@@ -4,20 +4,7 @@ import { attend } from '../src/attention/attend.js'
 import { rulesOf } from '../src/attention/call-params.js'
 import type { KernelMemory } from '../src/attention/kernel-host.js'
 import type { KernelLaunch } from '../src/driver/kernel-launch.js'
-
-const SPEC: AttentionSpec = {
-  heads: 16,
-  kvHeads: 8,
-  headDim: 128,
-  dtype: 'bf16',
-  blockSize: 16,
-  initTokens: 128,
-  localTokens: 512,
-  topK: 16,
-  representatives: 1,
-  score: 'softmax',
-  denseBelow: 0,
-}
+import { HOPPER_SPEC } from './hopper-spec.js'
 
 test('tiles of 64 queries of each of 8 KV heads, dense ones apart', () => {
   const launches = launchesOf({}, { tokens: 1000, sequences: 2 })
@@ -71,7 +58,7 @@ function launchesOf(
   change: Partial<AttentionSpec>,
   { tokens = 1000, sequences = 1, paged = false, kernels = /^attend_tiles/, free = Number.POSITIVE_INFINITY }: Partial<Call>,
 ) {
-  const spec = { ...SPEC, ...change }
+  const spec = { ...HOPPER_SPEC, ...change }
   const launches: KernelLaunch[] = []
   const device = {
     multiprocessors: 132,

@@ -4,20 +4,8 @@ import { rulesOf } from '../src/attention/call-params.js'
 import type { KernelMemory } from '../src/attention/kernel-host.js'
 import { selectBlocks } from '../src/attention/select.js'
 import type { KernelLaunch } from '../src/driver/kernel-launch.js'
+import { HOPPER_SPEC } from './hopper-spec.js'
 
-const SPEC: AttentionSpec = {
-  heads: 16,
-  kvHeads: 8,
-  headDim: 128,
-  dtype: 'bf16',
-  blockSize: 16,
-  initTokens: 128,
-  localTokens: 512,
-  topK: 16,
-  representatives: 1,
-  score: 'softmax',
-  denseBelow: 0,
-}
 const MOST_SHARED_BYTES = 227 * 1024
 
 test.each<[string, Partial<AttentionSpec>]>([
@@ -65,7 +53,7 @@ function launchesOf(
   change: Partial<AttentionSpec>,
   { tokens = 1000, sequences = 1, paged = false, kernels = /_sm90/ }: Partial<Call> = {},
 ) {
-  const spec = { ...SPEC, ...change }
+  const spec = { ...HOPPER_SPEC, ...change }
   const launches: KernelLaunch[] = []
   const device = {
     multiprocessors: 132,
