@@ -17,7 +17,7 @@ export interface LayerWeights {
  * @param learnedLambda f32 [Hkv] a layer, owned by the caller: makes the weights of kind `branches`, so that lambda can have a gradient
  */
 export function uploadTokenWeights(
-  memory: Memory,
+  memory: Pick<Memory, 'upload'>,
   config: PhsaConfig,
   heads: { layers: number; kvHeads: number },
   punctuation: Uint8Array,

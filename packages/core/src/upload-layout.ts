@@ -14,7 +14,7 @@ export interface LayoutCapacity {
 }
 
 /** Uploads a layout; its capacities are exact unless more are asked for. The caller disposes it with `disposeLayout`, or lets a scope do it. */
-export function uploadLayout(memory: Memory, packed: PackedLayout, capacity: LayoutCapacity = {}): Layout {
+export function uploadLayout(memory: Pick<Memory, 'upload'>, packed: PackedLayout, capacity: LayoutCapacity = {}): Layout {
   const sequences = capacity.sequences ?? packed.sequences
   const starts = [sequences + 1] as const
   const layout = {

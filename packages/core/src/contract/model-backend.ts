@@ -32,8 +32,9 @@ export interface ModelBackend extends AttentionBackend {
 
   /**
    * Records the work that `step` queues, without running it, for cheap replay (a CUDA graph). Where it is missing, call `step` each time.
-   * Run `step` once before, so that everything is compiled. Inside, `upload`, `write`, `download` and `createCache` throw: all that changes
-   * between replays is written, outside, into tensors that the step reads and that outlive it. `alloc`'s zeros and `zero` are replayed.
+   * Run `step` once before, so that everything is compiled. Inside, `upload`, `write`, `download` and `createCache` throw `CaptureError`: all that
+   * changes between replays is written, outside, into tensors that the step reads and that outlive it. `alloc`'s zeros and `zero` are replayed.
+   * `step` is run as in `Memory.scope`; what it throws rejects the promise, and nothing of it is left.
    */
   capture?<T>(step: () => T): Promise<CapturedStep<T>>
 

@@ -6,6 +6,7 @@ export type PhsaErrorCode =
   | 'backend-lost'
   | 'backend-mismatch'
   | 'backend-unavailable'
+  | 'capture'
   | 'contract-version'
   | 'disposed'
   | 'invalid-config'

@@ -36,6 +36,8 @@ export interface ConformanceCase {
   readonly dtype: DType
   /** Cases that need `ops` are only for a `ModelBackend`. */
   readonly needs: 'attention' | 'ops'
+  /** The part of the contract that the case is about and a backend may lack. */
+  readonly part?: 'capture' | 'collective'
   /** What the backend must support; the case is skipped with its reason where it does not. */
   readonly specs: readonly AttentionSpec[]
   /** Multiplications and additions of the kernel, for benchmarks; 0 where it says nothing. */

@@ -2,9 +2,11 @@ import type { AttentionBackend } from '../contract/attention-backend.js'
 import { assertContract } from '../first-supported.js'
 import { reference } from '../reference/reference-backend.js'
 import { type CaseSkip, skipReason } from './case-skip.js'
+import { isAlone } from './collective-conformance.js'
 import { CaseContext, type ConformanceCase, hasOps } from './conformance-case.js'
 import type { CaseResult } from './conformance-report.js'
 import { OracleStore } from './oracle-store.js'
+import { canCapture } from './replayed.js'
 import { boundedCheck, type TensorCheck } from './tensor-check.js'
 
 /** A backend under test with the reference beside it. Runs cases one by one. */
@@ -35,10 +37,12 @@ export class ConformanceSession {
   }
 
   /** Why the backend refuses the case, if it does: a type or ops that it lacks, or what `supports` says. */
-  refusal({ dtype, needs, specs }: ConformanceCase): string | undefined {
+  refusal({ dtype, needs, part, specs }: ConformanceCase): string | undefined {
     // Every backend holds indices; limits list the types of activations.
     if (dtype !== 'i32' && !this.backend.limits.dtypes.includes(dtype)) return `${this.backend.name} has no ${dtype}`
     if (needs === 'ops' && !hasOps(this.backend)) return `${this.backend.name} has no model ops`
+    if (part === 'capture' && !canCapture(this.backend)) return `${this.backend.name} records no steps`
+    if (part === 'collective' && !isAlone(this.backend)) return `${this.backend.name} is in no group of one`
     for (const spec of specs) {
       const support = this.backend.supports(spec)
       if (!support.ok) return support.reason

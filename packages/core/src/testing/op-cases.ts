@@ -47,6 +47,15 @@ function embeddingCases(): OpCase[] {
       },
     },
     {
+      name: 'embedding-backward-many-ids',
+      inputs: { dOut: random('dOut', [12, 16]), ids: integers([1299, 512, 3, 515, 1027, 512, 0, -1, 1024, 3, 511, 512]) },
+      accumulators: { dTable: activation([1300, 16]) },
+      run: (ops, { dOut, ids, dTable }) => {
+        ops.embeddingBackward(dOut, ids, dTable)
+        return {}
+      },
+    },
+    {
       name: 'embedding-of-nothing',
       inputs: { table, ids: integers([]) },
       accumulators: {},
@@ -63,6 +72,7 @@ function normCases(): OpCase[] {
     [0, 96],
     // Wider than one workgroup.
     [3, 1500],
+    [2, 2304],
   ]
   return shapes.flatMap(([T, E]): OpCase[] => [
     {
@@ -119,35 +129,42 @@ function linearCases(): OpCase[] {
 const FIRST_ANGLE = 999_936
 
 function ropeCases(): OpCase[] {
-  const [H, D, P] = [3, 32, 64]
+  const positions = [0, 1, 2, 3, 63, 5, 0, 1, 17, 17, 62]
+  return [
+    ...ropeCasesOf('qk-norm-rope', 32, positions),
+    ...ropeCasesOf('qk-norm-rope-of-nothing', 32, []),
+    // No multiple of anything.
+    ...ropeCasesOf('qk-norm-rope-14', 14, positions),
+  ]
+}
+
+function ropeCasesOf(name: string, D: number, positions: readonly number[]): OpCase[] {
+  const [H, P] = [3, 64]
   const angles = Float64Array.from(
     { length: (P * D) / 2 },
     (_, index) => (FIRST_ANGLE + Math.floor(index / (D / 2))) / 10000 ** ((index % (D / 2)) / (D / 2)),
   )
   const table = (values: Float64Array): OpTensor => ({ data: Float32Array.from(values), shape: [P, D / 2], kind: 'f32' })
   const rope = { weight: random('weight', [D]), cos: table(angles.map(Math.cos)), sin: table(angles.map(Math.sin)) }
-  const positions = { 'qk-norm-rope': [0, 1, 2, 3, 63, 5, 0, 1, 17, 17, 62], 'qk-norm-rope-of-nothing': [] }
-  return Object.entries(positions).flatMap(([name, own]): OpCase[] => {
-    const inputs = { ...rope, x: random('x', [own.length, H, D], 2), positions: integers(own) }
-    return [
-      {
-        name,
-        inputs,
-        accumulators: {},
-        run: (ops, { x, weight, positions, cos, sin }) => ({
-          y: ops.qkNormRope({ x, weight, positions, rope: { cos, sin }, epsilon: EPSILON }),
-        }),
-      },
-      {
-        name: name.replace('rope', 'rope-backward'),
-        inputs: { ...inputs, dy: random('dy', [own.length, H, D]) },
-        accumulators: { dWeight: activation([D]) },
-        run: (ops, { dy, x, weight, positions, cos, sin, dWeight }) => ({
-          dx: ops.qkNormRopeBackward(dy, { x, weight, positions, rope: { cos, sin }, epsilon: EPSILON }, dWeight),
-        }),
-      },
-    ]
-  })
+  const inputs = { ...rope, x: random('x', [positions.length, H, D], 2), positions: integers(positions) }
+  return [
+    {
+      name,
+      inputs,
+      accumulators: {},
+      run: (ops, { x, weight, positions, cos, sin }) => ({
+        y: ops.qkNormRope({ x, weight, positions, rope: { cos, sin }, epsilon: EPSILON }),
+      }),
+    },
+    {
+      name: name.replace('rope', 'rope-backward'),
+      inputs: { ...inputs, dy: random('dy', [positions.length, H, D]) },
+      accumulators: { dWeight: activation([D]) },
+      run: (ops, { dy, x, weight, positions, cos, sin, dWeight }) => ({
+        dx: ops.qkNormRopeBackward(dy, { x, weight, positions, rope: { cos, sin }, epsilon: EPSILON }, dWeight),
+      }),
+    },
+  ]
 }
 
 function elementwiseCases(): OpCase[] {

@@ -67,6 +67,11 @@ const TWO_BEST = spread({ 40: 3, 1500: 5, 4800: 5 })
 /** Forty equal ids, 0 to 4953. */
 const FORTY = spread(Object.fromEntries(Array.from({ length: 40 }, (_, index) => [index * 127, 2])))
 
+/** More equal ids than a list of candidates holds. */
+const ALL_EQUAL = new Float32Array(WIDE).fill(3)
+/** Ids with the same remainder are equal, a greater one is a little likelier: 800 values of seven bits each, all within a hundredth. */
+const ALL_CLOSE = Float32Array.from({ length: WIDE }, (_, id) => (1 + ((id % 800) % 128) / 128) * 2 ** (Math.floor((id % 800) / 128) - 13))
+
 /** The same kinds of draw over a wide row. */
 export const WIDE_DRAWS: readonly SampleDraw[] = [
   { what: 'greedy', temperature: 0, uniform: 0.1, logits: FAR, expected: 4999 },
@@ -86,4 +91,10 @@ export const WIDE_DRAWS: readonly SampleDraw[] = [
   { what: 'equal ones, last', temperature: 1, uniform: 39.5 / 40, logits: FORTY, expected: 39 * 127 },
   { what: 'topK 33 of equal ones', temperature: 1, topK: 33, uniform: 32.5 / 33, logits: FORTY, expected: 32 * 127 },
   { what: 'topP of equal ones keeps 21', temperature: 1, topP: 20.5 / 40, uniform: 20.5 / 21, logits: FORTY, expected: 20 * 127 },
+  { what: 'all equal', temperature: 1, uniform: 4321.5 / WIDE, logits: ALL_EQUAL, expected: 4321 },
+  { what: 'topK 3000 of all equal', temperature: 1, topK: 3000, uniform: 2999.5 / 3000, logits: ALL_EQUAL, expected: 2999 },
+  { what: 'topP of all equal keeps 2502', temperature: 1, topP: 2501.5 / WIDE, uniform: 2501.5 / 2502, logits: ALL_EQUAL, expected: 2501 },
+  // 499 remainders of six ids each come before remainder 300, of which the sixth is 300 + 5 * 800.
+  { what: 'topK 3000 of all close', temperature: 1, topK: 3000, uniform: 0.9999, logits: ALL_CLOSE, expected: 4300 },
+  { what: 'all close, first', temperature: 1, uniform: 0.0001, logits: ALL_CLOSE, expected: 799 },
 ]

@@ -43,7 +43,7 @@ export const opsMutants: readonly Mutant[] = [
   },
   {
     name: 'rotary angles made up in f32, the table ignored',
-    caughtBy: ['f32/ops/qk-norm-rope', 'f32/ops/qk-norm-rope-backward'],
+    caughtBy: ['f32/ops/qk-norm-rope', 'f32/ops/qk-norm-rope-backward', 'f32/ops/qk-norm-rope-*14'],
     mutate: ({ memory, ops }) => {
       const ownTable = ({ shape }: Tensor) => {
         const [positions, half] = shape
