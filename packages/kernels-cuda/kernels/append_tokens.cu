@@ -1,35 +1,34 @@
 // append_tokens.cu: new keys and values into their pages, and the running representatives (spec 6).
 //
-// Two kernels. Copy: a warp a token and KV head. Sums: a warp owns one sub-block of one KV head that the new tokens touch and adds them in token
-// order, starting from what is stored unless the sub-block begins here; so any split into steps adds the same numbers in the same order and leaves
-// the same bits. The representative is written once, when the last token of the sub-block arrives. Bound: bytes of k and v. Numerics: f32 sums.
+// One kernel, whose first thread blocks copy, a warp a token and KV head, and whose others sum: a warp owns one sub-block of one KV head that the new tokens
+// touch and adds them in token order, starting from what is stored unless the sub-block begins here; so any split into steps adds the same numbers in
+// the same order and leaves the same bits. When the last token of the sub-block arrives the representative takes the place of the sum of keys, and is written in f16 too
+// where the fast choice of blocks reads it. Bound: bytes of k and v. Numerics: f32 sums.
 #include "elements.cuh"
+#include "overlap.cuh"
+#include "products.cuh"
 #include "sequences.cuh"
 #include "warp.cuh"
 
-struct AppendCopyParams {
-  const void* k;   // [Tq, Hkv, D]
+struct AppendParams {
+  const void* k;        // [Tq, Hkv, D]
   const void* v;
-  void* keyPages;  // [slots, Hkv, D]
+  const float* marks;   // [Tq]
+  const float* lambda;  // [Hkv]
+  void* keyPages;       // [slots, Hkv, D]
   void* valuePages;
+  float* reps;          // [sub-blocks, Hkv, D]: sums of the keys so far, of a complete sub-block its representative
+  float* markedSums;    // [sub-blocks, Hkv, D]
+  int* marked;          // [sub-blocks, Hkv]: punctuation tokens so far
+  uint32_t* halfReps;   // f16 [sub-blocks, Hkv, D], complete ones; null where nobody reads it
   Sequences sequences;
   Rules rules;
-};
-
-struct AppendSumsParams {
-  const void* k;         // [Tq, Hkv, D]
-  const float* marks;    // [Tq]
-  const float* lambda;   // [Hkv]
-  float* keySums;        // [sub-blocks, Hkv, D]
-  float* markedSums;     // [sub-blocks, Hkv, D]
-  float* reps;           // [sub-blocks, Hkv, D]
-  int* marked;           // [sub-blocks, Hkv]: punctuation tokens so far
-  Sequences sequences;
-  Rules rules;
+  int copyBlocks;  // thread blocks that copy
+  int sumBlocks;   // thread blocks a KV head that sum
 };
 
 template <typename T, int D>
-PHSA_DEVICE void appendCopy(const AppendCopyParams& params) {
+PHSA_DEVICE void appendCopy(const AppendParams& params) {
   constexpr int kPerLane = D / kLanes;
   const int64_t item = static_cast<int64_t>(blockIdx.x) * kWarps + warpIndex();
   if (item >= static_cast<int64_t>(params.sequences.queryTokens) * params.rules.kvHeads) return;
@@ -62,12 +61,13 @@ PHSA_DEVICE int touchedSequence(const int* starts, int sequences, int size, int 
 }
 
 template <typename T, int D>
-PHSA_DEVICE void appendSums(const AppendSumsParams& params) {
+PHSA_DEVICE void appendSums(const AppendParams& params) {
   constexpr int kPerLane = D / kLanes;
   const Sequences& sequences = params.sequences;
   const Rules& rules = params.rules;
-  const int kvHead = blockIdx.y;
-  const int index = blockIdx.x * kWarps + warpIndex();
+  const int part = blockIdx.x - params.copyBlocks;
+  const int kvHead = part / params.sumBlocks;
+  const int index = part % params.sumBlocks * kWarps + warpIndex();
   const int size = rules.blockSize / rules.representatives;
   const int sequence = touchedSequence(sequences.queryStarts, sequences.sequences, size, index);
   if (sequence == sequences.sequences) return;
@@ -85,7 +85,7 @@ PHSA_DEVICE void appendSums(const AppendSumsParams& params) {
   float markedSums[kPerLane] = {};
   int marked = 0;
   if (start > subBlock * size) {
-    loadElements(params.keySums + at, keySums);
+    loadElements(params.reps + at, keySums);
     loadElements(params.markedSums + at, markedSums);
     marked = params.marked[stored];
   }
@@ -102,10 +102,12 @@ PHSA_DEVICE void appendSums(const AppendSumsParams& params) {
   }
   // No lane may store the count before all have read it.
   __syncwarp();
-  storeElements(params.keySums + at, keySums);
   storeElements(params.markedSums + at, markedSums);
   if (laneIndex() == 0) params.marked[stored] = marked;
-  if (end < (subBlock + 1) * size) return;
+  if (end < (subBlock + 1) * size) {
+    storeElements(params.reps + at, keySums);
+    return;
+  }
   const float share = params.lambda[kvHead];
   float representative[kPerLane];
 #pragma unroll
@@ -115,9 +117,26 @@ PHSA_DEVICE void appendSums(const AppendSumsParams& params) {
     representative[i] = share * global + (1.0f - share) * punctuation;
   }
   storeElements(params.reps + at, representative);
+  if (params.halfReps == nullptr) return;
+  if constexpr (kPerLane > 1) {
+#pragma unroll
+    for (int i = 0; i < kPerLane; i += 2) params.halfReps[(at + i) / 2] = boundedHalves(representative[i], representative[i + 1]);
+  } else {
+    const float next = __shfl_xor_sync(kWholeWarp, representative[0], 1);
+    if (laneIndex() % 2 == 0) params.halfReps[at / 2] = boundedHalves(representative[0], next);
+  }
 }
 
-#define INSTANCE(SUFFIX, T, D)                                                        \
-  PHSA_KERNEL(append_copy_##SUFFIX, AppendCopyParams, kThreads, appendCopy<T, D>)     \
-  PHSA_KERNEL(append_sums_##SUFFIX, AppendSumsParams, kThreads, appendSums<T, D>)
+template <typename T, int D>
+PHSA_DEVICE void appendTokens(const AppendParams& params) {
+  waitForKernelBefore();
+  letNextKernelBegin();
+  if (static_cast<int>(blockIdx.x) < params.copyBlocks) {
+    appendCopy<T, D>(params);
+  } else {
+    appendSums<T, D>(params);
+  }
+}
+
+#define INSTANCE(SUFFIX, T, D) PHSA_KERNEL(append_tokens_##SUFFIX, AppendParams, kThreads, appendTokens<T, D>)
 PHSA_FOR_EACH_TYPE(INSTANCE)

@@ -17,7 +17,7 @@ constexpr int kRows = 64;
 constexpr int kStages = 4;
 constexpr int kThreads = 384;
 constexpr int kProducers = 128;
-constexpr int kConsumerWarps = 8;
+constexpr int kConsumers = 256;
 constexpr uint32_t kKeyBytes = kKeys * kDim * 2;
 constexpr uint32_t kRowBytes = kRows * kDim * 2;
 constexpr float kLog2E = 1.4426950408889634f;
@@ -115,10 +115,10 @@ PHSA_DEVICE void store(float* target, int64_t stride, const float (&sums)[64], f
 }
 
 /** Passes over a step. */
-PHSA_DEVICE void giveBack(uint32_t shared, int step, bool elected) {
+PHSA_DEVICE void giveBack(uint32_t shared, int step) {
   const uint32_t barriers = shared + kBarriersAt + step % kStages * 16;
   waitForPhase(barriers, step / kStages & 1);
-  if (elected) arrive(barriers + 8);
+  arrive(barriers + 8);
 }
 
 /** Queues the product of this warpgroup's keys, or values, with the rows of q, or dOut. */
@@ -169,11 +169,10 @@ PHSA_DEVICE void consume(const ForcedKeyGradientParams& params, const Work& work
   for (int i = 0; i < 64; i++) keySums[i] = valueSums[i] = 0.0f;
   const float scale = rules.scale * kLog2E;
   const uint32_t keysAt = shared + group * kKeysPerGroup * 128;
-  const bool elected = lane == 0;
   // Steps whose queries see a key of this warpgroup; at least one, so that the loop has no other way through.
   const int last = uniform(min(steps, max(1, (groupEnd - work.firstQuery + queriesOfStep - 1) >> (6 - shift))));
   const int first = uniform(min(max(0, last - 1), max(0, firstKey - work.firstQuery) >> (6 - shift)));
-  for (int step = 0; step < first; step++) giveBack(shared, step, elected);
+  for (int step = 0; step < first; step++) giveBack(shared, step);
   if (first < last) {
     float scores[32];
     float dProbabilities[32];
@@ -251,16 +250,14 @@ PHSA_DEVICE void consume(const ForcedKeyGradientParams& params, const Work& work
       wgmmaWait<1>();
       settle(valueSums);
       settle(keySums);
-      __syncwarp();
-      if (elected) arrive(shared + kBarriersAt + stage * 16 + 8);
+      arrive(shared + kBarriersAt + stage * 16 + 8);
     }
     wgmmaWait<0>();
     settle(valueSums);
     settle(keySums);
-    __syncwarp();
-    if (elected) arrive(shared + kBarriersAt + (last - 1) % kStages * 16 + 8);
+    arrive(shared + kBarriersAt + (last - 1) % kStages * 16 + 8);
   }
-  for (int step = last; step < steps; step++) giveBack(shared, step, elected);
+  for (int step = last; step < steps; step++) giveBack(shared, step);
   const int count = min(kKeys, work.length - work.firstKey);
   store(work.dk, work.stride, keySums, rules.scale, count, row);
   store(work.dv, work.stride, valueSums, 1.0f, count, row);
@@ -285,7 +282,7 @@ extern "C" __global__ void __launch_bounds__(kThreads, 1) attend_forced_gradient
   if (threadIdx.x == 0) {
     for (int stage = 0; stage < kStages; stage++) {
       initBarrier(shared + kBarriersAt + stage * 16, kProducers);
-      initBarrier(shared + kBarriersAt + stage * 16 + 8, kConsumerWarps);
+      initBarrier(shared + kBarriersAt + stage * 16 + 8, kConsumers);
     }
   }
   __syncthreads();

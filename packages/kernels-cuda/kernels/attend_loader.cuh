@@ -29,6 +29,7 @@ struct alignas(16) AttendShared {
   int units[kStages][kStepUnits];
   uint32_t masks[kStages][kMostWords][kStepUnits];
   AttendItem items[2];  // by turns: the one before is read until its rows are stored
+  int left[2][kRows];   // of the same items: choices of each row that were left out of the lists
   int next;
   uint64_t queryFull;
   uint64_t queryEmpty;
@@ -67,24 +68,26 @@ PHSA_DEVICE void loadTiles(const AttendTilesParams& params, AttendShared& shared
   const int lane = thread & 31;
   const int chunk = thread & 15;
   const int rowOfThread = thread >> 4;
-  const int items = params.tiles * rules.kvHeads;
+  const int items = params.tiles * params.heads;
+  int* counter = params.next + params.firstHead;
   const char* q = static_cast<const char*>(params.q);
   const char* k = static_cast<const char*>(params.k) + chunk * 16;
   const char* v = static_cast<const char*>(params.v) + chunk * 16;
   const uint32_t target = operandOffset(rowOfThread, chunk, kStepKeys);
+  const bool joins = params.partials && *params.wanted != 0;
   Ring ring;
   int queryPhase = 0;
-  int upcoming = thread == 0 ? atomicAdd(params.next, 1) : 0;
+  int upcoming = thread == 0 ? atomicAdd(counter, 1) : 0;
   while (true) {
     if (thread == 0) {
       shared.next = upcoming;
-      upcoming = atomicAdd(params.next, 1);
+      upcoming = atomicAdd(counter, 1);
     }
     syncThreads(1, 128);
     const int index = shared.next;
     syncThreads(1, 128);
     if (index >= items) break;
-    const int kvHead = index / params.tiles;
+    const int kvHead = params.firstHead + index / params.tiles;
     const int tileIndex = params.tiles - 1 - index % params.tiles;
     const AttendTile tile = attendTile(sequences, rules, kRows / G, params.firstTile + tileIndex);
     if (tile.first >= tile.end) continue;
@@ -118,6 +121,9 @@ PHSA_DEVICE void loadTiles(const AttendTilesParams& params, AttendShared& shared
             AttendItem{steps, listStart, tile.initSteps, tile.windowFull, tile.first, rows, tile.position, kvHead, listEnd > tile.position + 1};
         arrive(sharedAddress(&shared.queryFull));
       }
+      const int* leftCount = params.leftCounts + static_cast<int64_t>(kvHead) * sequences.queryTokens + tile.first + thread / G;
+      const bool mayBeLeft = joins && hasKeys && tile.first + thread / G < tile.end;
+      copyAsync4(sharedAddress(&shared.left[queryPhase][thread]), mayBeLeft ? leftCount : params.next, mayBeLeft);
       queryPhase ^= 1;
 #pragma unroll 4
       for (int i = 0; i < kRows / 8; i++) {

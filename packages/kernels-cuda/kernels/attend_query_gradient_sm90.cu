@@ -89,7 +89,6 @@ PHSA_DEVICE void consume(const QueryGradientSlabParams& params, const unsigned c
   const int queries = kRows >> shift;
   const int items = tileCount(params, queries) * params.kvHeads;
   const float scale = rules.scale * kLog2E;
-  const bool elected = lane == 0;
   int turn = 0;
   int tiles = 0;
   for (int item = blockIdx.x; item < items; item += gridDim.x) {
@@ -139,7 +138,7 @@ PHSA_DEVICE void consume(const QueryGradientSlabParams& params, const unsigned c
           const uint32_t barriers = shared + kBarriersAt + (turn + step) % kStages * 16;
           waitForPhase(barriers, (turn + step) / kStages & 1);
           if (seen) break;
-          if (elected) arrive(barriers + 8);
+          arrive(barriers + 8);
           step++;
         }
         if (step == tile.steps - 1) waitForPhase(shared + kBarriersAt + (turn + step) % kStages * 16, (turn + step) / kStages & 1);
@@ -199,23 +198,25 @@ PHSA_DEVICE void consume(const QueryGradientSlabParams& params, const unsigned c
         queueProduct(scores, query, shared + kStagesAt + (turn + step) % kStages * 2 * kKeyBytes);
         wgmmaWait<1>();
         settle(sums);
-        if (elected) arrive(barriers + 8);
+        arrive(barriers + 8);
       }
       wgmmaWait<0>();
       settle(sums);
-      if (elected) arrive(shared + kBarriersAt + (turn + tile.steps - 1) % kStages * 16 + 8);
+      arrive(shared + kBarriersAt + (turn + tile.steps - 1) % kStages * 16 + 8);
       turn += tile.steps;
-      if (elected) arrive(shared + kDOutsEmptyAt);
+      arrive(shared + kDOutsEmptyAt);
       if (params.dqPartials) {
         waitForPhase(shared + kAddedAt, (tiles - 1) & 1);
-        if (elected) arrive(shared + kTakenAt);
+        arrive(shared + kTakenAt);
       }
     }
     finish(params, tile, sums, params.dqPartials && tile.steps > 0, row, shift);
   }
 }
 
-extern "C" __global__ void __launch_bounds__(kThreads, 1) attend_query_gradient_sm90(const __grid_constant__ QueryGradientSlabParams params) {
+/** With so many parts read at once (below 16: for topK up to 16), and registers of the warpgroup that adds them and of each that computes. */
+template <int Slots, int AddRegisters, int ComputeRegisters>
+PHSA_DEVICE void attendQueryGradient(const QueryGradientSlabParams& params) {
   PHSA_DYNAMIC_SHARED(dynamic);
   const uint32_t at = sharedAddress(dynamic);
   const uint32_t shared = (at + 1023) & ~1023u;
@@ -224,23 +225,32 @@ extern "C" __global__ void __launch_bounds__(kThreads, 1) attend_query_gradient_
   if (threadIdx.x == 0) {
     for (int stage = 0; stage < kStages; stage++) {
       initBarrier(shared + kBarriersAt + stage * 16, kProducers);
-      initBarrier(shared + kBarriersAt + stage * 16 + 8, kConsumerWarps);
+      initBarrier(shared + kBarriersAt + stage * 16 + 8, kConsumers);
     }
     initBarrier(shared + kRowsFullAt, kProducers);
     initBarrier(shared + kRowsEmptyAt, kConsumers);
-    initBarrier(shared + kDOutsEmptyAt, kConsumerWarps);
+    initBarrier(shared + kDOutsEmptyAt, kConsumers);
     initBarrier(shared + kAddedAt, kAdders);
-    initBarrier(shared + kTakenAt, kConsumerWarps);
+    initBarrier(shared + kTakenAt, kConsumers);
   }
   __syncthreads();
   if (threadIdx.x < kProducers) {
     shrinkRegisters<24>();
     produce(params, shared, shift);
   } else if (threadIdx.x < kProducers + kAdders) {
-    shrinkRegisters<72>();
-    add(params, bytes, shared, shift);
+    shrinkRegisters<AddRegisters>();
+    add<Slots>(params, bytes, shared, shift);
   } else {
-    growRegisters<208>();
+    growRegisters<ComputeRegisters>();
     consume(params, bytes, shared, shift);
   }
+}
+
+extern "C" __global__ void __launch_bounds__(kThreads, 1) attend_query_gradient_sm90(const __grid_constant__ QueryGradientSlabParams params) {
+  attendQueryGradient<8, 72, 208>(params);
+}
+
+/** For topK above 16, where adding the parts takes longer than the products. */
+extern "C" __global__ void __launch_bounds__(kThreads, 1) attend_query_gradient_many_sm90(const __grid_constant__ QueryGradientSlabParams params) {
+  attendQueryGradient<16, 96, 192>(params);
 }

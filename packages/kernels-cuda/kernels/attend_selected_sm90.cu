@@ -1,9 +1,10 @@
-// attend_selected_sm90.cu: attention over selected blocks, key-major (spec 5), for choices that neighbours do not share: bf16, D 128.
+// attend_selected_sm90.cu: attention over selected blocks, key-major (spec 5), for choices that few neighbours share: bf16, D 128.
 //
 // Query-major work reads a block's keys and values, 8 KB at m 16, for each tile of queries with one that chose it. Here the lists of
 // selected_lists_sm90.cu give each block its queries: the block is loaded once, the query heads' rows are gathered, and each (query head, choice)
-// leaves its normalised result in bf16 and its log-sum-exp, next to those of the query's other choices. The merge reads them with the forced part
-// that is already in `out` and `lse`, and writes the whole. Work goes by slabs of one section of rows and a few KV heads, which bound the scratch.
+// leaves its normalised result in bf16 and its log-sum-exp, next to those of the query's other choices. attend_sm90.cu adds them to what its tiles
+// have (attend_merge.cuh); where a KV head's results do not fit at once, the merge here adds them to `out` and `lse` afterwards. Work goes by slabs
+// of one section of rows and a few KV heads, which bound the scratch.
 //
 // Warps take tiles of 16 query heads, mma.sync; so few warps share a block that they hardly wait for each other: one at m 16, two at 32, four at 64.
 // The order of D in the scores is one that lets a thread read 16 bytes of q at a time, and the partial results are stored in the order of the
@@ -19,13 +20,13 @@ struct AttendSelectedParams {
   const void* q;        // [Tq, Hq, D]
   const void* k;        // [Tk, Hkv, D]
   const void* v;
-  const int* selected;  // [Hkv, Tq, topK]
-  const int* wanted;    // 0 there: `out` and `lse` have everything already
+  const int* selected;  // [Hkv, Tq, topK]: what attend_lists_sm90 left
+  const int* wanted;    // 0 there: nothing is left
   const int* starts;    // [Hkv, sections, blocks + 1]
   const int* entries;   // [Hkv, Tq * topK]
   void* partials;       // [slabHeads, sectionRows, topK, G, D], columns in the order of the accumulators
   float* partialLse;    // [slabHeads, sectionRows, topK, G], binary logarithms
-  void* out;            // [Tq, Hq, D], the forced part beforehand
+  void* out;            // [Tq, Hq, D], the rest beforehand
   float* lse;           // [Tq, Hq]
   Sequences sequences;
   Rules rules;
@@ -39,8 +40,9 @@ constexpr int kDim = 128;
 constexpr int kRowBytes = 2 * kDim;
 constexpr int kChunks = kRowBytes / 16;
 constexpr int kTileRows = 16;
-/** Shares of a section's entries that a thread block takes. */
+/** Shares of a section's entries that a thread block takes, fewer where a warp would have fewer tiles of each: a share may cost a block more. */
 constexpr int kShares = 8;
+constexpr int kShareTiles = 2;
 constexpr float kLog2E = 1.4426950408889634f;
 
 /** Division by a number up to 64 of numbers below 2^22. */
@@ -91,10 +93,11 @@ PHSA_DEVICE void attendSelected(const AttendSelectedParams& params) {
 
   // The section's entries in equal shares, so that lists of any length are spread; a thread block has some from everywhere, as short lists cost more.
   const int total = starts[sequences.blocks];
-  const int share = (total + gridDim.x * kShares - 1) / (gridDim.x * kShares);
+  const int tileEntries = kTileRows / group;
+  const int shares = min(max(total / static_cast<int>(gridDim.x * W * kShareTiles * tileEntries), 1), kShares) * gridDim.x;
+  const int share = (total + shares - 1) / shares;
 
   // A tile has as many entries as fit with all heads of the group; a thread has the same head of the same entry in every tile.
-  const int tileEntries = kTileRows / group;
   int place[2];
   int head[2];
   bool used[2];

@@ -3,11 +3,12 @@
 // A tile is 128 rows: 128 / G neighbouring queries of one sequence with the G heads of a KV head. It works through the union of the keys that its
 // queries see, 128 at a time: what all of them see (first tokens, the common part of their windows) as ranges, everything else from the lists of
 // attend_lists_sm90.cu. One warpgroup loads (attend_loader.cuh), two compute 64 rows each and pass over keys that none of their queries sees. While
-// the values of one step are multiplied, the next step's scores turn into probabilities. Tiles are handed out by a counter.
+// the values of one step are multiplied, the next step's scores turn into probabilities. Tiles are handed out by a counter. What the lists left out
+// is added at the end of a tile (attend_merge.cuh).
 // Numerics: scores, sums and outputs in f32, probabilities rounded to bf16; the softmax's reference is raised only where it must be, so that
-// probabilities may reach 2^16 (attend_softmax.cuh). Bound: reading the union from L2 once a tile, 4.7 TB/s of about 5.5 at L 32768 on an H200; then
-// the products, 4 D a key of the union and row.
-#include "attend_softmax.cuh"
+// probabilities may reach 2^16 (attend_softmax.cuh). Bound: reading the union from L2 once a tile, 1.4 ns of an H200 a unit of 16 keys, 5.9 TB/s;
+// then the products, 4 D a key of the union and row.
+#include "attend_merge.cuh"
 
 constexpr int kConsumers = 2;
 constexpr int kAttendThreads = 128 * (1 + kConsumers);
@@ -44,7 +45,6 @@ PHSA_DEVICE void computeTiles(const AttendTilesParams& params, AttendShared& sha
   const int group = (threadIdx.x >> 7) - 1;
   Consumer<G> consumer{shared, params.rules.scale * kLog2e, group, (thread >> 5) * 16 + (lane >> 2)};
   const uint32_t queries = queryBytes + group * (kQueryBytes / 2);
-  const bool speaks = lane == 0;
   if (group == 1) endTurn(group);
   Ring ring;
   int queryPhase = 0;
@@ -74,10 +74,8 @@ PHSA_DEVICE void computeTiles(const AttendTilesParams& params, AttendShared& sha
       }
       waitForPhase(sharedAddress(&shared.valuesFull[ring.stage]), ring.phase);
       __syncwarp();
-      if (speaks) {
-        arrive(sharedAddress(&shared.keysEmpty[ring.stage]));
-        arrive(sharedAddress(&shared.valuesEmpty[ring.stage]));
-      }
+      arrive(sharedAddress(&shared.keysEmpty[ring.stage]));
+      arrive(sharedAddress(&shared.valuesEmpty[ring.stage]));
       ring.step();
       step++;
       return false;
@@ -95,7 +93,7 @@ PHSA_DEVICE void computeTiles(const AttendTilesParams& params, AttendShared& sha
       settle(scores);
       consumer.mask(scores, ring.stage);
       __syncwarp();
-      if (speaks) arrive(sharedAddress(&shared.keysEmpty[ring.stage]));
+      arrive(sharedAddress(&shared.keysEmpty[ring.stage]));
       consumer.softenFirst(scores, keep);
 #pragma unroll
       for (int e = 0; e < 64; e++) sums[e] *= keep[e >> 1 & 1];
@@ -121,10 +119,10 @@ PHSA_DEVICE void computeTiles(const AttendTilesParams& params, AttendShared& sha
         consumer.mask(scores, ring.stage);
         const bool rescale = consumer.softenNext(scores, keep, ring.stage, queries, keyBytes + ring.stage * kStepBytes);
         __syncwarp();
-        if (speaks) arrive(sharedAddress(&shared.keysEmpty[ring.stage]));
+        arrive(sharedAddress(&shared.keysEmpty[ring.stage]));
         wgmmaWait<0>();
         settle(sums);
-        if (speaks) arrive(sharedAddress(&shared.valuesEmpty[pending.stage]));
+        arrive(sharedAddress(&shared.valuesEmpty[pending.stage]));
         if (rescale) {
 #pragma unroll
           for (int e = 0; e < 64; e++) sums[e] *= keep[e >> 1 & 1];
@@ -137,7 +135,7 @@ PHSA_DEVICE void computeTiles(const AttendTilesParams& params, AttendShared& sha
       }
       if (step == steps && !queriesFree) {
         queriesFree = true;
-        if (speaks) arrive(sharedAddress(&shared.queryEmpty));
+        arrive(sharedAddress(&shared.queryEmpty));
       }
       waitForPhase(sharedAddress(&shared.valuesFull[pending.stage]), pending.phase);
       fenceAsyncProxy();
@@ -145,19 +143,23 @@ PHSA_DEVICE void computeTiles(const AttendTilesParams& params, AttendShared& sha
       multiplyValues(sums, probabilities, valueBytes + pending.stage * kStepBytes);
       wgmmaWait<0>();
       settle(sums);
-      if (speaks) arrive(sharedAddress(&shared.valuesEmpty[pending.stage]));
+      arrive(sharedAddress(&shared.valuesEmpty[pending.stage]));
     }
     __syncwarp();
-    if (!queriesFree && speaks) arrive(sharedAddress(&shared.queryEmpty));
+    if (!queriesFree) arrive(sharedAddress(&shared.queryEmpty));
 
 #pragma unroll
     for (int half = 0; half < 2; half++) {
-      float total = consumer.total[half];
-      total += __shfl_xor_sync(~0u, total, 1);
-      total += __shfl_xor_sync(~0u, total, 2);
+      consumer.total[half] += __shfl_xor_sync(~0u, consumer.total[half], 1);
+      consumer.total[half] += __shfl_xor_sync(~0u, consumer.total[half], 2);
+    }
+    joinLeft(params, consumer, sums, consumer.total, consumer.top);
+#pragma unroll
+    for (int half = 0; half < 2; half++) {
+      const float total = consumer.total[half];
       const int row = 64 * group + consumer.row + 8 * half;
       const bool valid = row / G < consumer.item->rows;
-      const float share = total > 0.0f ? __frcp_rn(total) : 0.0f;
+      const float share = total == 0.0f ? 0.0f : __frcp_rn(total);
       const int64_t target = static_cast<int64_t>(consumer.item->first + row / G) * params.rules.heads + consumer.item->kvHead * G + row % G;
       uint4* out = static_cast<uint4*>(params.out) + target * (kHeadDim / 8) + (lane & 3);
 #pragma unroll
@@ -172,7 +174,7 @@ PHSA_DEVICE void computeTiles(const AttendTilesParams& params, AttendShared& sha
         transposeQuad(words, lane);
         if (valid) out[4 * part] = uint4{words[0], words[1], words[2], words[3]};
       }
-      if (valid && (lane & 3) == 0) params.lse[target] = total > 0.0f ? (consumer.top[half] + __log2f(total)) / kLog2e : -INFINITY;
+      if (valid && (lane & 3) == 0) params.lse[target] = total == 0.0f ? -INFINITY : (consumer.top[half] + __log2f(total)) / kLog2e;
     }
   }
 }
@@ -191,12 +193,12 @@ PHSA_DEVICE void attendTiles(const AttendTilesParams& params) {
   AttendShared& shared = *reinterpret_cast<AttendShared*>(attendShared + (valueBytes + kStages * kStepBytes - start));
   if (threadIdx.x == 0) {
     initBarrier(sharedAddress(&shared.queryFull), 129);
-    initBarrier(sharedAddress(&shared.queryEmpty), 4 * kConsumers);
+    initBarrier(sharedAddress(&shared.queryEmpty), 128 * kConsumers);
     for (int stage = 0; stage < kStages; stage++) {
       initBarrier(sharedAddress(&shared.keysFull[stage]), 128);
-      initBarrier(sharedAddress(&shared.keysEmpty[stage]), 4 * kConsumers);
+      initBarrier(sharedAddress(&shared.keysEmpty[stage]), 128 * kConsumers);
       initBarrier(sharedAddress(&shared.valuesFull[stage]), 128);
-      initBarrier(sharedAddress(&shared.valuesEmpty[stage]), 4 * kConsumers);
+      initBarrier(sharedAddress(&shared.valuesEmpty[stage]), 128 * kConsumers);
     }
   }
   __syncthreads();

@@ -15,18 +15,25 @@ struct AttendTilesParams {
   int* units;           // [items, capacity]: first key / 16
   int* masks;           // [items, capacity / 8, words, 8]: bit for each query
   int* counts;          // [items], units of each list
-  int* next;            // the counter
+  int* next;            // [Hkv] counters, that of a launch's first KV head counts its items
   int* excess;          // [samples], of attend_overlap_sm90; null: nothing is left out
-  int* wanted;          // 1 where selected blocks are left to attend_selected
+  int* wanted;          // 1 where choices are left to attend_selected,
+  int* left;            // [Hkv, Tq, topK]: these, in front of each row, then -1; not of rows that belong to no sequence
+  int* leftCounts;      // [Hkv, Tq], likewise
+  const void* partials;  // [heads, Tq, topK, G, 128] of attend_selected, which the tiles add; null: they do not
+  const float* partialLse;
   Sequences sequences;
   Rules rules;
   int firstTile;
-  int tiles;       // of this launch; items are tiles * Hkv
+  int tiles;       // of this launch; items are tiles * heads
+  int firstHead;   // KV head
+  int heads;       // of this launch
   int capacity;    // of a list, a multiple of 8
   int words;       // of a mask: max(1, 4 / G)
   int listBlocks;  // blocks of a list at most
   int samples;
-  int unitsLimit;  // units of a union for 128 (query head, choice) pairs, from which on they are too many
+  int unitsLimit;  // units of a union that cost as much as 128 pairs of query head and choice cost by themselves
+  int passUnits;   // units for each tile that it costs to leave out anything
 };
 
 constexpr int kRows = 128;

@@ -20,10 +20,16 @@ PHSA_DEVICE float fromFloat<float>(float value) {
 
 template <>
 PHSA_DEVICE bf16 fromFloat<bf16>(float value) {
+#ifndef PHSA_EMULATION
+  bf16 rounded;
+  asm("cvt.rn.bf16.f32 %0, %1;" : "=h"(rounded.bits) : "f"(value));
+  return rounded;
+#else
   const uint32_t bits = __float_as_uint(value);
   // A NaN must not be rounded up to infinity or round over to zero.
   if ((bits & 0x7fffffffu) > 0x7f800000u) return bf16{0x7fff};
   return bf16{static_cast<uint16_t>((bits + 0x7fffu + ((bits >> 16) & 1u)) >> 16)};
+#endif
 }
 
 /** N consecutive elements, moved by one access of up to 16 bytes. */
@@ -40,13 +46,33 @@ PHSA_DEVICE void loadElements(const T* source, float (&values)[N]) {
   for (int i = 0; i < N; i++) values[i] = toFloat(pack.values[i]);
 }
 
+/** N elements, each rounded once. */
+template <typename T, int N>
+PHSA_DEVICE Pack<T, N> packElements(const float (&values)[N]) {
+#ifndef PHSA_EMULATION
+  // The hardware rounds two at a time.
+  if constexpr (sizeof(T) == 2 && N % 2 == 0) {
+    union {
+      Pack<T, N> elements;
+      uint32_t words[N / 2];
+    } both;
+#pragma unroll
+    for (int i = 0; i < N; i += 2) asm("cvt.rn.bf16x2.f32 %0, %1, %2;" : "=r"(both.words[i / 2]) : "f"(values[i + 1]), "f"(values[i]));
+    return both.elements;
+  } else
+#endif
+  {
+    Pack<T, N> pack;
+#pragma unroll
+    for (int i = 0; i < N; i++) pack.values[i] = fromFloat<T>(values[i]);
+    return pack;
+  }
+}
+
 /** Writes N elements, each rounded once. */
 template <int N, typename T>
 PHSA_DEVICE void storeElements(T* target, const float (&values)[N]) {
-  Pack<T, N> pack;
-#pragma unroll
-  for (int i = 0; i < N; i++) pack.values[i] = fromFloat<T>(values[i]);
-  *reinterpret_cast<Pack<T, N>*>(target) = pack;
+  *reinterpret_cast<Pack<T, N>*>(target) = packElements<T>(values);
 }
 
 /** Elements of one 16-byte access. */

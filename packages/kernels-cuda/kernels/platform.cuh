@@ -18,6 +18,12 @@
   extern "C" __global__ void __launch_bounds__(THREADS) NAME(const __grid_constant__ PARAMS params) {        \
     __VA_ARGS__(params);                                                                                     \
   }
+
+/** The same, for at least BLOCKS thread blocks a multiprocessor at once: so many registers each may have. */
+#define PHSA_KERNEL_AT_ONCE(NAME, PARAMS, THREADS, BLOCKS, ...)                                              \
+  extern "C" __global__ void __launch_bounds__(THREADS, BLOCKS) NAME(const __grid_constant__ PARAMS params) { \
+    __VA_ARGS__(params);                                                                                     \
+  }
 #endif
 
 /** INSTANCE(suffix, element type, head dimension) for all that are compiled. */

@@ -16,7 +16,8 @@ PHSA_DEVICE void addWords(float (&sums)[8], const uint4& words) {
   }
 }
 
-/** Writes the sums of the selected blocks' parts to dq, tile by tile, for the warpgroups that add theirs. */
+/** Writes the sums of the selected blocks' parts to dq, tile by tile, for the warpgroups that add theirs; `Slots` parts are read at once. */
+template <int Slots>
 PHSA_DEVICE void add(const QueryGradientSlabParams& params, unsigned char* bytes, uint32_t shared, int shift) {
   if (!params.dqPartials) return;
   const int thread = threadIdx.x - kProducers;
@@ -47,20 +48,23 @@ PHSA_DEVICE void add(const QueryGradientSlabParams& params, unsigned char* bytes
       const int chosen = counts[query];
       const uint4* part = static_cast<const uint4*>(params.dqPartials) + ((((slabRow + query) * topK) << shift) + head) * 16 + thread % 16;
       const int nextRow = row + kAdders / 16;
-      if (nextRow < rows && thread % 16 < topK) {
-        const int64_t next = (((slabRow + (nextRow >> shift)) * topK + thread % 16) << shift) + (nextRow & ((1 << shift) - 1));
-        prefetchRow(static_cast<const char*>(params.dqPartials) + next * (kDim * 2));
+      if (nextRow < rows) {
+        for (int slot = thread % 16; slot < topK; slot += 16) {
+          const int64_t next = (((slabRow + (nextRow >> shift)) * topK + slot) << shift) + (nextRow & ((1 << shift) - 1));
+          prefetchRow(static_cast<const char*>(params.dqPartials) + next * (kDim * 2));
+          if (Slots < 16) break;
+        }
       }
       float sums[8] = {};
-      for (int first = 0; first < chosen; first += kSlots) {
-        uint4 words[kSlots];
+      for (int first = 0; first < chosen; first += Slots) {
+        uint4 words[Slots];
 #pragma unroll
-        for (int s = 0; s < kSlots; s++) {
+        for (int s = 0; s < Slots; s++) {
           words[s] = first + s < chosen ? __ldcs(part + (static_cast<int64_t>(s) << (shift + 4))) : make_uint4(0, 0, 0, 0);
         }
 #pragma unroll
-        for (int s = 0; s < kSlots; s++) addWords(sums, words[s]);
-        part += static_cast<int64_t>(kSlots) << (shift + 4);
+        for (int s = 0; s < Slots; s++) addWords(sums, words[s]);
+        part += static_cast<int64_t>(Slots) << (shift + 4);
       }
       uint4* target = static_cast<uint4*>(params.dq) +
                       (static_cast<int64_t>(tile.firstRow + query) * params.rules.heads + (tile.kvHead << shift) + head) * 16 + thread % 16;

@@ -26,11 +26,8 @@ constexpr int kRows = 128;
 constexpr int kRowsPerGroup = 64;
 constexpr int kKeys = 64;
 constexpr int kStages = 4;
-/** Selected blocks whose parts are read at once. */
-constexpr int kSlots = 8;
 constexpr int kThreads = 512;
 constexpr int kProducers = 128;
-constexpr int kConsumerWarps = 8;
 constexpr int kAdders = 128;
 constexpr int kConsumers = 256;
 constexpr uint32_t kRowBytes = kRows * kDim * 2;

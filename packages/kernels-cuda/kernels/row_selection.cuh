@@ -13,13 +13,14 @@ constexpr int kUnits = 4;
 constexpr int kKept = 4;
 
 /** A key of each row that exactly topK of its entries reach, 0 where there are no more than that; `keys` of a lane's lists, 0 behind their ends. */
-template <int Capacity>
-PHSA_DEVICE void pivots(const uint32_t (&keys)[2][Capacity], const int (&total)[2], int longest, int topK, uint32_t (&pivot)[2]) {
-  uint32_t low[2];
-  uint32_t high[2];
-  bool open[2];
+template <int Rows, int Capacity>
+PHSA_DEVICE void pivots(const uint32_t (&keys)[Rows][Capacity], const int (&total)[Rows], int longest, int topK, uint32_t (&pivot)[Rows]) {
+  uint32_t low[Rows];
+  uint32_t high[Rows];
+  bool open[Rows];
+  bool anyOpen = false;
 #pragma unroll
-  for (int half = 0; half < 2; half++) {
+  for (int half = 0; half < Rows; half++) {
     low[half] = 0xFFFFFFFFu;
     high[half] = 0;
 #pragma unroll
@@ -31,22 +32,29 @@ PHSA_DEVICE void pivots(const uint32_t (&keys)[2][Capacity], const int (&total)[
     high[half] = quadLargest(high[half]) + 1;
     pivot[half] = 0;
     open[half] = total[half] > topK;
+    anyOpen = anyOpen || open[half];
   }
 #pragma unroll 1
-  while (__any_sync(kWarpMask, open[0] || open[1])) {
-    const uint32_t middle[2] = {low[0] + (high[0] - low[0]) / 2, low[1] + (high[1] - low[1]) / 2};
-    int count[2] = {0, 0};
+  while (__any_sync(kWarpMask, anyOpen)) {
+    uint32_t middle[Rows];
+    int count[Rows];
+#pragma unroll
+    for (int half = 0; half < Rows; half++) {
+      middle[half] = low[half] + (high[half] - low[half]) / 2;
+      count[half] = 0;
+    }
 #pragma unroll
     for (int chunk = 0; chunk < Capacity; chunk += 4) {
       if (chunk >= longest) break;
 #pragma unroll
       for (int i = chunk; i < chunk + 4; i++) {
-        count[0] += keys[0][i] >= middle[0];
-        count[1] += keys[1][i] >= middle[1];
+#pragma unroll
+        for (int half = 0; half < Rows; half++) count[half] += keys[half][i] >= middle[half];
       }
     }
+    anyOpen = false;
 #pragma unroll
-    for (int half = 0; half < 2; half++) {
+    for (int half = 0; half < Rows; half++) {
       const int all = quadSum(count[half]);
       if (!open[half]) continue;
       if (all > topK) {
@@ -58,6 +66,7 @@ PHSA_DEVICE void pivots(const uint32_t (&keys)[2][Capacity], const int (&total)[
         pivot[half] = middle[half];
         open[half] = false;
       }
+      anyOpen = anyOpen || open[half];
     }
   }
 }
@@ -96,6 +105,54 @@ PHSA_DEVICE void sortQuad(int (&v)[4]) {
     sortPair(v[1], v[3]);
     sortPair(v[0], v[1]);
     sortPair(v[2], v[3]);
+  }
+}
+
+/**
+ * Writes a row's blocks whose keys reach its pivot, at most 16 and ascending, then -1; `keys` of a lane's list, 0 behind its end.
+ * @param row where the first lane of the row has the first of four words in shared memory, kEntryStride apart, that nobody needs any more
+ * @param target null for a row that is not there
+ */
+template <int Capacity>
+PHSA_DEVICE void writeChosen(const uint32_t (&keys)[Capacity], uint32_t pivot, int longest, uint32_t row, uint32_t mask, int topK, int* target) {
+  const int lane = threadIdx.x & 31;
+  int count = 0;
+#pragma unroll
+  for (int chunk = 0; chunk < Capacity; chunk += 4) {
+    if (chunk >= longest) break;
+#pragma unroll
+    for (int i = chunk; i < chunk + 4; i++) count += keys[i] != 0 && keys[i] >= pivot;
+  }
+  const int first = __shfl_sync(kWarpMask, count, lane & 28);
+  const int second = __shfl_sync(kWarpMask, count, (lane & 28) + 1);
+  const int third = __shfl_sync(kWarpMask, count, (lane & 28) + 2);
+  const int chosen = quadSum(count);
+  int place = (lane & 3 ? first : 0) + (lane & 2 ? second : 0) + ((lane & 3) == 3 ? third : 0);
+  // Entry p of the row goes to slot p % 4 of lane p / 4, when all lanes have read their lists.
+  __syncwarp();
+#pragma unroll
+  for (int chunk = 0; chunk < Capacity; chunk += 4) {
+    if (chunk >= longest) break;
+#pragma unroll
+    for (int i = chunk; i < chunk + 4; i++) {
+      if (keys[i] == 0 || keys[i] < pivot) continue;
+      storeShared(row + place / 4 * 4 + place % 4 * kEntryStride, wordOf(keys[i], mask) & mask);
+      place++;
+    }
+  }
+  __syncwarp();
+  int blocks[4];
+#pragma unroll
+  for (int i = 0; i < 4; i++) {
+    const int word = static_cast<int>(loadShared(row + (lane & 3) * 4 + i * kEntryStride));
+    blocks[i] = (lane & 3) * 4 + i < chosen ? word : 0x7FFFFFFF;
+  }
+  sortQuad(blocks);
+  if (!target) return;
+#pragma unroll
+  for (int i = 0; i < 4; i++) {
+    const int index = (lane & 3) * 4 + i;
+    if (index < topK) target[index] = index < chosen ? blocks[i] : -1;
   }
 }
 
@@ -203,46 +260,7 @@ struct Selection {
     pivots(keys, total, longest, topK, pivot);
 #pragma unroll
     for (int half = 0; half < 2; half++) {
-      int count = 0;
-#pragma unroll
-      for (int chunk = 0; chunk < Capacity; chunk += 4) {
-        if (chunk >= longest) break;
-#pragma unroll
-        for (int i = chunk; i < chunk + 4; i++) count += keys[half][i] != 0 && keys[half][i] >= pivot[half];
-      }
-      const int first = __shfl_sync(kWarpMask, count, lane & 28);
-      const int second = __shfl_sync(kWarpMask, count, (lane & 28) + 1);
-      const int third = __shfl_sync(kWarpMask, count, (lane & 28) + 2);
-      const int chosen = quadSum(count);
-      int place = (lane & 3 ? first : 0) + (lane & 2 ? second : 0) + ((lane & 3) == 3 ? third : 0);
-      // Entry p of the row goes to slot p % 4 of lane p / 4.
-      const uint32_t row = lists.rows[half].start - (lane & 3) * 4;
-#pragma unroll
-      for (int chunk = 0; chunk < Capacity; chunk += 4) {
-        if (chunk >= longest) break;
-#pragma unroll
-        for (int i = chunk; i < chunk + 4; i++) {
-          if (keys[half][i] == 0 || keys[half][i] < pivot[half]) continue;
-          storeShared(row + place / 4 * 4 + place % 4 * kEntryStride, wordOf(keys[half][i], mask) & mask);
-          place++;
-        }
-      }
-      __syncwarp();
-      int blocks[4];
-#pragma unroll
-      for (int i = 0; i < 4; i++) {
-        const int word = static_cast<int>(loadShared(lists.rows[half].start + i * kEntryStride));
-        blocks[i] = (lane & 3) * 4 + i < chosen ? word : 0x7FFFFFFF;
-      }
-      sortQuad(blocks);
-      int* target = half ? target1 : target0;
-      if (target) {
-#pragma unroll
-        for (int i = 0; i < 4; i++) {
-          const int index = (lane & 3) * 4 + i;
-          if (index < topK) target[index] = index < chosen ? blocks[i] : -1;
-        }
-      }
+      writeChosen(keys[half], pivot[half], longest, lists.rows[half].start - (lane & 3) * 4, mask, topK, half ? target1 : target0);
     }
   }
 

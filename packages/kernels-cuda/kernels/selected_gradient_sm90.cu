@@ -1,13 +1,13 @@
-// selected_gradient_sm90.cu: gradients of attention through the selected blocks, key-major (spec 5). Deterministic: sums have a fixed order.
+// selected_gradient_sm90.cu: gradients of attention through selected blocks of 16 and 32 tokens, key-major (spec 5). Deterministic: sums have a fixed order.
 //
 // A group of m / 16 warps owns a key block of one KV head, 16 keys a warp, and walks the list of the queries that selected it (selected_lists_sm90.cu),
-// 16 query heads at a time, 32 where m is 64. Their rows of q and dOut come through a ring of cp.async stages, so that gathers run ahead of the products.
+// 16 query heads at a time. Their rows of q and dOut come through a ring of cp.async stages, so that gathers run ahead of the products.
 // The products are transposed, S^T = K q^T and dP^T = V dOut^T: their accumulators are already the left operands of dV += P^T dOut and dK += dS^T q, which
 // stay in registers for the whole list. dS K is the query's part from this block, written in bf16 at (row, slot) for the kernel that sums dq.
 // A list longer than a piece is walked by several groups; all but the first leave f32 partials, which selected_gradient_finish adds in order.
 // Numerics: P and dS are rounded to bf16 for the products; f32 sums.
 // Bound: bytes, 768 a query head and block through the L2 cache, a third of them dS K on its way to memory; a KV head's rows of q and dOut do not all stay
-// in the cache between one choice and the next. For m 64 the latency of mma.sync with two warps a scheduler.
+// in the cache between one choice and the next.
 #include "selected_gradient_sums.cuh"
 
 constexpr int kRowBytes = kHeadDim * 2;
@@ -21,28 +21,24 @@ constexpr float kLog2E = 1.4426950408889634f;
 PHSA_DEVICE uint32_t place(int row, int chunk) { return row * kRowBytes + ((chunk ^ (row & 7)) << 4); }
 
 /**
- * Shared memory of a thread block, each part for one group after the other: stages of q and dOut, the group's keys in the order that dq is stored in, its
- * keys and values where they are not kept in registers, stages of lse and delta, dS, the item. The first three begin at multiples of 256. Blocks of 64 keys
- * have the room for that, and use the registers to take twice as many rows at a time.
+ * Shared memory of a thread block, each part for one group after the other: stages of q and dOut, the group's keys in the order that dq is stored in,
+ * stages of lse and delta, dS, the item. The first two begin at multiples of 256.
  */
 template <int M>
 struct BlockShared {
   static constexpr bool kAlone = M == 16;
-  static constexpr bool kWide = M == 64;
-  static constexpr int kRows = kWide ? 32 : 16;
+  static constexpr int kRows = 16;
   static constexpr int kSlices = M / 16;
   static constexpr int kGroups = kBlockWarps / kSlices;
   static constexpr int kStages = M == 32 ? 4 : 3;
   static constexpr int kHalfStage = kRows * kRowBytes;
   static constexpr int kRingBytes = kStages * 2 * kHalfStage;
   static constexpr int kKeyBytes = M * kRowBytes;
-  static constexpr int kOperandBytes = kWide ? 2 * M * kRowBytes : 0;
   static constexpr int kScalarBytes = kStages * 2 * kRows * 4;
   static constexpr int kDScoreBytes = kAlone ? 0 : M * kRows * 2;
   static constexpr int kItemBytes = kAlone ? 0 : 16;
   static constexpr int kKeys = kGroups * kRingBytes;
-  static constexpr int kOperands = kKeys + kGroups * kKeyBytes;
-  static constexpr int kScalars = kOperands + kGroups * kOperandBytes;
+  static constexpr int kScalars = kKeys + kGroups * kKeyBytes;
   static constexpr int kDScores = kScalars + kGroups * kScalarBytes;
   static constexpr int kItems = kDScores + kGroups * kDScoreBytes;
   static constexpr int kBytes = kItems + kGroups * kItemBytes;
@@ -92,8 +88,6 @@ PHSA_DEVICE void selectedGradient(const SelectedGradientParams& params) {
   constexpr int kRows = Shared::kRows;
   constexpr int kHalfStage = Shared::kHalfStage;
   constexpr bool kAlone = Shared::kAlone;
-  constexpr bool kWide = Shared::kWide;
-  constexpr int kParts = kRows / 16;
   PHSA_DYNAMIC_SHARED(bytes);
   const Sequences& sequences = params.sequences;
   const Rules& rules = params.rules;
@@ -106,7 +100,6 @@ PHSA_DEVICE void selectedGradient(const SelectedGradientParams& params) {
   const uint32_t ownKeys = Shared::kKeys + group * Shared::kKeyBytes;
   const uint32_t ownScalars = Shared::kScalars + group * Shared::kScalarBytes;
   const uint32_t ownDScores = Shared::kDScores + group * Shared::kDScoreBytes;
-  const uint32_t ownOperands = Shared::kOperands + group * Shared::kOperandBytes;
   // Of the chunks of dS, so that eight keys lie in different banks.
   auto swizzle = [](int key) { return key / (64 / kRows) & (kRows / 8 - 1); };
   int* const ownItem = reinterpret_cast<int*>(bytes + Shared::kItems + group * Shared::kItemBytes);
@@ -175,16 +168,13 @@ PHSA_DEVICE void selectedGradient(const SelectedGradientParams& params) {
         const int stage = tile % kStages;
         if (slice == 0) {
           const bool used = tile * tileEntries + ownEntry < count;
-#pragma unroll
-          for (int i = 0; i < kParts; i++) {
-            const uint32_t at = ownScalars + (stage * 2 * kRows + i * kLanes + lane) * 4;
-            const bool isLse = kWide ? i == 0 : lane < kRows;
-            if (used) {
-              copyAsync4(shared + at, (isLse ? params.lse : params.delta) + head);
-            } else {
-              // No probability.
-              *reinterpret_cast<float*>(bytes + at) = isLse ? INFINITY : 0.0f;
-            }
+          const uint32_t at = ownScalars + (stage * 2 * kRows + lane) * 4;
+          const bool isLse = lane < kRows;
+          if (used) {
+            copyAsync4(shared + at, (isLse ? params.lse : params.delta) + head);
+          } else {
+            // No probability.
+            *reinterpret_cast<float*>(bytes + at) = isLse ? INFINITY : 0.0f;
           }
         }
         const uint32_t to = ring + stage * 2 * kHalfStage + copied;
@@ -224,11 +214,6 @@ PHSA_DEVICE void selectedGradient(const SelectedGradientParams& params) {
         for (int i = 0; i < 4; i++) {
           const uint32_t at = place(slice * 16 + lane / 4 + i % 2 * 8, k / 2 * 4 + lane % 4) + (k % 2 * 2 + i / 2) * 4;
           *reinterpret_cast<uint32_t*>(bytes + ownKeys + at) = keyFragments[k][i];
-          if constexpr (kWide) {
-            const uint32_t natural = ownOperands + place(slice * 16 + lane / 4 + i % 2 * 8, 2 * k + i / 2) + lane % 4 * 4;
-            *reinterpret_cast<uint32_t*>(bytes + natural) = keyFragments[k][i];
-            *reinterpret_cast<uint32_t*>(bytes + natural + M * kRowBytes) = valueFragments[k][i];
-          }
         }
       }
       // Complete blocks are visible from end to end, and positions ascend within a list.
@@ -247,31 +232,23 @@ PHSA_DEVICE void selectedGradient(const SelectedGradientParams& params) {
       const uint32_t queries = ring + stage * 2 * kHalfStage;
 
       // scores[n]: keys lane / 4 and 8 more, rows 8 n + 2 (lane % 4) and 1 more.
-      float scores[2 * kParts][4] = {};
-      float dProbabilities[2 * kParts][4] = {};
+      float scores[2][4] = {};
+      float dProbabilities[2][4] = {};
 #pragma unroll
       for (int k = 0; k < 8; k++) {
         const uint32_t at = (queries + straight) ^ k * 32;
-        const uint32_t operand = ((shared + ownOperands + transposed) ^ k * 32) + slice * kTileBytes;
-        if constexpr (kWide) {
-          loadMatrix(keyFragments[k], operand);
-          loadMatrix(valueFragments[k], operand + M * kRowBytes);
-        }
-#pragma unroll
-        for (int i = 0; i < kParts; i++) {
-          uint32_t fragment[4];
-          loadMatrix(fragment, at + i * kTileBytes);
-          mma(scores[2 * i], keyFragments[k], fragment[0], fragment[1]);
-          mma(scores[2 * i + 1], keyFragments[k], fragment[2], fragment[3]);
-          loadMatrix(fragment, at + i * kTileBytes + kHalfStage);
-          mma(dProbabilities[2 * i], valueFragments[k], fragment[0], fragment[1]);
-          mma(dProbabilities[2 * i + 1], valueFragments[k], fragment[2], fragment[3]);
-        }
+        uint32_t fragment[4];
+        loadMatrix(fragment, at);
+        mma(scores[0], keyFragments[k], fragment[0], fragment[1]);
+        mma(scores[1], keyFragments[k], fragment[2], fragment[3]);
+        loadMatrix(fragment, at + kHalfStage);
+        mma(dProbabilities[0], valueFragments[k], fragment[0], fragment[1]);
+        mma(dProbabilities[1], valueFragments[k], fragment[2], fragment[3]);
       }
-      uint32_t probabilities[kParts][4];
-      uint32_t dScores[kParts][4];
+      uint32_t probabilities[4];
+      uint32_t dScores[4];
 #pragma unroll
-      for (int n = 0; n < 2 * kParts; n++) {
+      for (int n = 0; n < 2; n++) {
         const float* scalars = reinterpret_cast<const float*>(bytes + ownScalars) + stage * 2 * kRows + n * 8 + lane % 4 * 2;
         const float2 lse = *reinterpret_cast<const float2*>(scalars);
         const float2 delta = *reinterpret_cast<const float2*>(scalars + kRows);
@@ -289,54 +266,48 @@ PHSA_DEVICE void selectedGradient(const SelectedGradientParams& params) {
             if (keys.firstKey + lane / 4 + i / 2 * 8 > shift + entry / rules.topK) p[i] = ds[i] = 0.0f;
           }
         }
-        probabilities[n / 2][n % 2 * 2] = packBf16(p[0], p[1]);
-        probabilities[n / 2][n % 2 * 2 + 1] = packBf16(p[2], p[3]);
-        dScores[n / 2][n % 2 * 2] = packBf16(ds[0], ds[1]);
-        dScores[n / 2][n % 2 * 2 + 1] = packBf16(ds[2], ds[3]);
+        probabilities[n * 2] = packBf16(p[0], p[1]);
+        probabilities[n * 2 + 1] = packBf16(p[2], p[3]);
+        dScores[n * 2] = packBf16(ds[0], ds[1]);
+        dScores[n * 2 + 1] = packBf16(ds[2], ds[3]);
         if constexpr (!kAlone) {
 #pragma unroll
           for (int half = 0; half < 2; half++) {
             const int key = slice * 16 + lane / 4 + half * 8;
-            *reinterpret_cast<uint32_t*>(bytes + ownDScores + key * kRows * 2 + (n ^ swizzle(key)) * 16 + lane % 4 * 4) = dScores[n / 2][n % 2 * 2 + half];
+            *reinterpret_cast<uint32_t*>(bytes + ownDScores + key * kRows * 2 + (n ^ swizzle(key)) * 16 + lane % 4 * 4) = dScores[n * 2 + half];
           }
         }
       }
 #pragma unroll
-      for (int i = 0; i < kParts; i++) {
-#pragma unroll
-        for (int n = 0; n < 8; n++) {
-          const uint32_t at = ((queries + transposed) ^ n * 32) + i * kTileBytes;
-          uint32_t fragment[4];
-          loadMatrixTransposed(fragment, at + kHalfStage);
-          mma(dValues[2 * n], probabilities[i], fragment[0], fragment[1]);
-          mma(dValues[2 * n + 1], probabilities[i], fragment[2], fragment[3]);
-          loadMatrixTransposed(fragment, at);
-          mma(dKeys[2 * n], dScores[i], fragment[0], fragment[1]);
-          mma(dKeys[2 * n + 1], dScores[i], fragment[2], fragment[3]);
-        }
+      for (int n = 0; n < 8; n++) {
+        const uint32_t at = (queries + transposed) ^ n * 32;
+        uint32_t fragment[4];
+        loadMatrixTransposed(fragment, at + kHalfStage);
+        mma(dValues[2 * n], probabilities, fragment[0], fragment[1]);
+        mma(dValues[2 * n + 1], probabilities, fragment[2], fragment[3]);
+        loadMatrixTransposed(fragment, at);
+        mma(dKeys[2 * n], dScores, fragment[0], fragment[1]);
+        mma(dKeys[2 * n + 1], dScores, fragment[2], fragment[3]);
       }
 
       // dq of 32 dimensions at a time; a warp has 128 / slices of them.
-      uint32_t left[kParts][kSlices][4];
+      uint32_t left[kSlices][4];
       if constexpr (kAlone) {
 #pragma unroll
-        for (int i = 0; i < 4; i++) left[0][0][i] = transposeMatrix(dScores[0][i % 2 * 2 + i / 2]);
+        for (int i = 0; i < 4; i++) left[0][i] = transposeMatrix(dScores[i % 2 * 2 + i / 2]);
       } else {
         syncGroup<kSlices>(group);
 #pragma unroll
-        for (int i = 0; i < kParts; i++) {
-#pragma unroll
-          for (int k = 0; k < kSlices; k++) {
-            const int key = k * 16 + lane % 8 + lane / 16 * 8;
-            const int chunk = (2 * i + lane / 8 % 2) ^ swizzle(key);
-            loadMatrixTransposed(left[i][k], shared + ownDScores + key * kRows * 2 + chunk * 16);
-          }
+        for (int k = 0; k < kSlices; k++) {
+          const int key = k * 16 + lane % 8 + lane / 16 * 8;
+          const int chunk = lane / 8 % 2 ^ swizzle(key);
+          loadMatrixTransposed(left[k], shared + ownDScores + key * kRows * 2 + chunk * 16);
         }
       }
-      unsigned char* targets[2 * kParts];
-      bool used[2 * kParts];
+      unsigned char* targets[2];
+      bool used[2];
 #pragma unroll
-      for (int half = 0; half < 2 * kParts; half++) {
+      for (int half = 0; half < 2; half++) {
         const int row = lane / 4 + half * 8;
         const int entry = __shfl_sync(kWholeWarp, gathered[0], row);
         targets[half] = dq + ((static_cast<int64_t>(entry) << headBits) + (row & (heads - 1))) * kRowBytes;
@@ -345,25 +316,22 @@ PHSA_DEVICE void selectedGradient(const SelectedGradientParams& params) {
 #pragma unroll
       for (int j = 0; j < 4 / kSlices; j++) {
         const int part = slice * (4 / kSlices) + j;
-        float sums[kParts][4][4] = {};
+        float sums[4][4] = {};
 #pragma unroll
         for (int k = 0; k < kSlices; k++) {
 #pragma unroll
           for (int n = 0; n < 2; n++) {
             uint32_t fragment[4];
             loadMatrixTransposed(fragment, ((shared + ownKeys + transposed) ^ (part * 64 + n * 32)) + k * kTileBytes);
-#pragma unroll
-            for (int i = 0; i < kParts; i++) {
-              mma(sums[i][2 * n], left[i][k], fragment[0], fragment[1]);
-              mma(sums[i][2 * n + 1], left[i][k], fragment[2], fragment[3]);
-            }
+            mma(sums[2 * n], left[k], fragment[0], fragment[1]);
+            mma(sums[2 * n + 1], left[k], fragment[2], fragment[3]);
           }
         }
 #pragma unroll
-        for (int half = 0; half < 2 * kParts; half++) {
+        for (int half = 0; half < 2; half++) {
           uint32_t values[4];
 #pragma unroll
-          for (int n = 0; n < 4; n++) values[n] = packBf16(sums[half / 2][n][half % 2 * 2], sums[half / 2][n][half % 2 * 2 + 1]);
+          for (int n = 0; n < 4; n++) values[n] = packBf16(sums[n][half * 2], sums[n][half * 2 + 1]);
           if (used[half]) storeStreaming(targets[half] + part * 64, values);
         }
       }
@@ -391,4 +359,3 @@ PHSA_DEVICE void selectedGradient(const SelectedGradientParams& params) {
 
 PHSA_KERNEL(selected_gradient_m16, SelectedGradientParams, kBlockThreads, selectedGradient<16>)
 PHSA_KERNEL(selected_gradient_m32, SelectedGradientParams, kBlockThreads, selectedGradient<32>)
-PHSA_KERNEL(selected_gradient_m64, SelectedGradientParams, kBlockThreads, selectedGradient<64>)

@@ -58,7 +58,7 @@ PHSA_DEVICE void selectionLossReps(const SelectionLossRepsParams& params) {
     const int index = static_cast<int>(item / group);
     SelectionSample sample{-1, -1, {0, 0}};
     if (item < items) sample = selectionSample(input, index);
-    const bool reaches = sample.sequence == tile.sequence && sample.candidates.start < endBlock && firstBlock < sample.candidates.end;
+    const bool reaches = !sample.empty() && sample.sequence == tile.sequence && sample.candidates.start < endBlock && firstBlock < sample.candidates.end;
     // All warps see the same items, so all of them go on or none does.
     const unsigned reaching = __ballot_sync(kWholeWarp, reaches);
     if (reaching == 0) continue;

@@ -1,22 +1,30 @@
 import { setImmediate as turn } from 'node:timers/promises'
 import {
   type Attention,
-  type AttentionBackend,
   type AttentionSpec,
   type BackendLimits,
   type BackendLostError,
+  type CapturedStep,
   CONTRACT_VERSION,
+  type Collective,
   checkSpec,
+  type ModelBackend,
+  type ModelOps,
   type PagedAttention,
   type Support,
   validSpec,
 } from '@phsa/core'
 import { attentionSupport } from './attention/attention-support.js'
 import { cudaAttention } from './attention/cuda-attention.js'
+import { captureStep } from './capture-step.js'
+import { type GroupJoin, type OpenCollective, openCollective } from './collective/open-collective.js'
 import type { Device } from './driver/device.js'
 import { capabilityText, cudaVersion } from './driver/find-device.js'
 import { CudaMemory } from './memory/cuda-memory.js'
+import { cudaOps } from './ops/cuda-ops.js'
 import { cudaPaged } from './paged/cuda-paged.js'
+import type { MatrixProducts } from './products/matrix-product.js'
+import { type CublasLtSource, openProducts } from './products/open-products.js'
 import { type QueueTimer, queueTimer } from './queue-timer.js'
 
 /** What the driver says of the GPU's memory, whoever takes it. */
@@ -25,15 +33,17 @@ export interface DeviceMemory {
   readonly totalBytes: number
 }
 
-/** An `AttentionBackend` that can be measured: what a benchmark of a GPU needs besides. */
-export interface CudaAttentionBackend extends AttentionBackend {
+/** A `ModelBackend` that can be measured: what a benchmark of a GPU needs besides. */
+export interface CudaModelBackend extends ModelBackend {
+  /** Always there. */
+  capture<T>(step: () => T): Promise<CapturedStep<T>>
   /** Times what is queued. The caller disposes it, before the backend. */
   createTimer(): QueueTimer
   deviceMemory(): DeviceMemory
 }
 
-/** `AttentionBackend` on one NVIDIA GPU. */
-export class CudaBackend implements CudaAttentionBackend {
+/** `ModelBackend` on one NVIDIA GPU. */
+export class CudaBackend implements CudaModelBackend {
   readonly contractVersion = CONTRACT_VERSION
   readonly name = 'cuda'
   readonly device: string
@@ -41,10 +51,14 @@ export class CudaBackend implements CudaAttentionBackend {
   readonly memory: CudaMemory
   readonly attention: Attention
   readonly paged: PagedAttention
+  readonly ops: ModelOps
   readonly lost: Promise<BackendLostError>
   readonly #device: Device
+  readonly #products: MatrixProducts
+  #group: OpenCollective | undefined
 
-  constructor(device: Device) {
+  /** @param cublasLt where the library of matrix products comes from, at the first product */
+  constructor(device: Device, cublasLt: CublasLtSource) {
     const { name, computeCapability, totalBytes, driverVersion } = device.info
     this.device = `${name}, compute capability ${capabilityText(computeCapability)}, ${(totalBytes / 2 ** 30).toFixed(1)} GiB, driver for CUDA ${cudaVersion(driverVersion)}`
     this.#device = device
@@ -52,6 +66,8 @@ export class CudaBackend implements CudaAttentionBackend {
     this.memory = new CudaMemory(device, this)
     this.attention = cudaAttention(device, this.memory)
     this.paged = cudaPaged(device, this.memory)
+    this.#products = openProducts(device, this.memory, cublasLt)
+    this.ops = cudaOps(device, this.memory, this.#products)
   }
 
   supports(spec: AttentionSpec): Support {
@@ -66,6 +82,21 @@ export class CudaBackend implements CudaAttentionBackend {
     while (this.#device.loadNextKernels()) await turn()
   }
 
+  /** Of a backend that has joined a group. */
+  get collective(): Collective | undefined {
+    return this.#group?.collective
+  }
+
+  /** Joins a group of processes; see `openCollective`. */
+  async join(group: GroupJoin): Promise<void> {
+    this.#group = await openCollective(this.#device, this.memory, group)
+  }
+
+  /** Records a step as a CUDA graph: one call of the driver replays it. */
+  capture<T>(step: () => T): Promise<CapturedStep<T>> {
+    return captureStep(this.#device, this.memory, step)
+  }
+
   createTimer(): QueueTimer {
     this.memory.checkOpen()
     return queueTimer(this.#device)
@@ -78,6 +109,8 @@ export class CudaBackend implements CudaAttentionBackend {
   }
 
   dispose(): void {
-    this.memory.close()
+    this.#device.checkNotCapturing('the dispose of the backend')
+    this.#products.close()
+    this.memory.close(this.#group && (() => this.#group!.close()))
   }
 }

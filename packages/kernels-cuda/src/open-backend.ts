@@ -3,11 +3,13 @@ import type { CudaDriver } from './driver/cuda-driver.js'
 import { Device } from './driver/device.js'
 import { findDevice } from './driver/find-device.js'
 import type { KernelArchive } from './driver/kernel-archive.js'
+import type { CublasLtSource } from './products/open-products.js'
 
 /**
  * The backend over a driver and kernels that are given: what `cuda` does once it has found them.
+ * @param cublasLt without it, matrix products are computed by kernels of this package
  * @throws BackendUnavailableError with the reason
  */
-export function openBackend(driver: CudaDriver, archive: KernelArchive, ordinal: number): CudaBackend {
-  return new CudaBackend(new Device(driver, findDevice(driver, ordinal, archive.leastDriver), archive))
+export function openBackend(driver: CudaDriver, archive: KernelArchive, ordinal: number, cublasLt: CublasLtSource = false): CudaBackend {
+  return new CudaBackend(new Device(driver, findDevice(driver, ordinal, archive.leastDriver), archive), cublasLt)
 }

@@ -44,6 +44,13 @@ test('where memory is short the parts of dq are worked in smaller slabs', () => 
   expect(() => slabsWithin(2 ** 20)).toThrow(OutOfMemoryError)
 })
 
+test('blocks of 64 tokens and many choices take the kernels written for them', () => {
+  const kernels = launchesOf({ heads: 32, kvHeads: 2, blockSize: 64, initTokens: 64, topK: 55 }, 32768).map(({ kernel }) => kernel)
+  // 7.4 GB of parts a KV head, 2 GB at a time.
+  expect(kernels.filter((kernel) => kernel === 'selected_gradient_m64')).toHaveLength(8)
+  expect(kernels.filter((kernel) => kernel.startsWith('attend_query_gradient'))).toEqual(Array(8).fill('attend_query_gradient_many_sm90'))
+})
+
 test('more sequences than a grid has room for take the kernels for all cases', () => {
   const kernels = launchesOf({}, 2 ** 20, { sequences: 60_000 }).map(({ kernel }) => kernel)
   expect(kernels.filter((kernel) => kernel.includes('sm90'))).toEqual([])

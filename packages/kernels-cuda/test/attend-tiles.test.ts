@@ -3,6 +3,7 @@ import { expect, test } from 'vitest'
 import { attend } from '../src/attention/attend.js'
 import { rulesOf } from '../src/attention/call-params.js'
 import type { KernelMemory } from '../src/attention/kernel-host.js'
+import { AttendTilesParams } from '../src/attention/kernel-params.js'
 import type { KernelLaunch } from '../src/driver/kernel-launch.js'
 import { HOPPER_SPEC } from './hopper-spec.js'
 
@@ -19,6 +20,30 @@ test('lists that would take too much memory are made part by part, and the parts
   const lists = launches.filter(({ kernel }) => kernel === 'attend_lists_sm90')
   expect(lists.length).toBeGreaterThan(1)
   expect(lists.reduce((sum, { grid }) => sum + grid[0], 0)).toBe(2 ** 20 / 64 + 3)
+})
+
+test.each([1, 2, 3, 8])('lists for %i KV heads are where 16 bytes can be copied at a time', (kvHeads) => {
+  const launches = launchesOf({ kvHeads, heads: 2 * kvHeads }, { tokens: 203 })
+  for (const { params } of launches) {
+    const pointers = new BigUint64Array(params.slice().buffer)
+    for (const field of ['units', 'masks'] as const) expect(pointers[Object.keys(AttendTilesParams).indexOf(field)] % 16n).toBe(0n)
+  }
+})
+
+test.each([
+  [32768, 1],
+  [131072, 4],
+])('%i tokens: tiles join what few queries of each share, a slab of KV heads after the other', (tokens, slabs) => {
+  const launches = launchesOf({}, { tokens, kernels: /./ }).map(({ kernel }) => kernel)
+  expect(launches.slice(0, 2)).toEqual(['attend_overlap_sm90', 'attend_lists_sm90'])
+  expect(launches.slice(-2 * slabs)).toEqual(Array(slabs).fill(['attend_selected_bf16_d128_m16', 'attend_tiles_sm90_g2']).flat())
+  expect(launches.filter((kernel) => kernel.startsWith('merge'))).toEqual([])
+})
+
+test('rows whose partial results do not fit at once are merged after the tiles', () => {
+  const launches = launchesOf({}, { tokens: 2 ** 20, kernels: /./ }).map(({ kernel }) => kernel)
+  expect(launches.lastIndexOf('attend_tiles_sm90_g2')).toBeLessThan(launches.indexOf('attend_selected_bf16_d128_m16'))
+  expect(launches.at(-1)).toBe('merge_selected_bf16_d128')
 })
 
 test('where memory is short slabs are smaller, and in the end tiles do everything', () => {

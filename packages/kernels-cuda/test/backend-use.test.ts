@@ -2,6 +2,7 @@ import {
   type AttentionBackend,
   type AttentionSpec,
   attentionSpec,
+  type ModelBackend,
   PackedLayout,
   type PagedBatch,
   PHSA_4K,
@@ -24,15 +25,24 @@ const packed = new PackedLayout([TOKENS], spec.blockSize)
 /** The readable kernels of `step` for `spec`. */
 const KERNELS = [
   ...['pool_blocks', 'pool_blocks_backward', 'select_blocks', 'attend_delta', 'attend_key_gradient', 'block_mass', 'selection_loss'],
-  ...['selection_loss_query', 'selection_loss_reps', 'append_copy', 'append_sums'],
+  ...['selection_loss_query', 'selection_loss_reps', 'append_tokens'],
 ].map((name) => `${name}_f32_d32`)
 const UNTYPED = ['count_selected', 'scan_selected', 'fill_selected', 'selection_loss_total', 'pool_lambda_gradient']
+/** Those of `modelStep` in f32; matrix products without cuBLASLt. */
+const OPS = [
+  ...['embedding_16', 'embedding_backward_f32_f32_vector', 'embedding_join_f32_vector'],
+  ...['count_token_digits', 'place_token_digits', 'order_tokens'],
+  ...['rms_norm_f32_f32_w1', 'rms_norm_backward_f32_f32_w1', 'add_column_sums_f32'],
+  ...['qk_norm_rope_f32_f32_vector', 'qk_norm_rope_backward_f32_f32_vector'],
+  ...['add_f32', 'swiglu_f32', 'swiglu_backward_f32', 'gradient_squares', 'gradient_total', 'adamw_step'],
+  ...['sample_largest_f32_vector', 'sample_bins_f32_vector', 'sample_f32_vector'],
+]
 const BY_HEADS = ['attend_f32_d32_h2', 'attend_query_gradient_f32_d32_h2']
-/** Calls of the attention interfaces in a step. */
-const CALLS_OF_STEP = 10
+/** Calls of the attention interfaces in a step, and of the ops. */
+const CALLS_OF_STEP = 10 + 13
 
 function open() {
-  const archive = fakeArchive([...KERNELS, ...UNTYPED, ...BY_HEADS])
+  const archive = fakeArchive([...KERNELS, ...UNTYPED, ...OPS, ...BY_HEADS])
   const driver = new FakeDriver({ deviceBytes: 2 ** 25 }, archive)
   return { driver, backend: openBackend(driver, archive, 0) }
 }
@@ -88,6 +98,43 @@ function step(backend: AttentionBackend, held: ReturnType<typeof state>): Tensor
   })
 }
 
+/** Every op but the matrix products, forward and backward; the token that it draws. */
+function modelStep({ memory, ops }: ModelBackend): Tensor {
+  return memory.scope(() => {
+    const [vocabulary, width] = [64, 32]
+    const table = memory.alloc([vocabulary, width], 'f32')
+    const [dTable, mean, variance] = [table, table, table].map(({ shape }) => memory.alloc(shape, 'f32'))
+    const ids = memory.upload(
+      Int32Array.from({ length: TOKENS }, (_, token) => token),
+      [TOKENS],
+    )
+    const [weight, dWeight] = [memory.alloc([width], 'f32'), memory.alloc([width], 'f32')]
+    const angles = memory.alloc([TOKENS, width / 2], 'f32')
+    const hidden = ops.embedding(table, ids)
+    const normed = ops.rmsNorm(hidden, weight, 1e-6)
+    const heads = {
+      x: memory.reshape(normed, [TOKENS, 1, width]),
+      weight,
+      positions: ids,
+      rope: { cos: angles, sin: angles },
+      epsilon: 1e-6,
+    }
+    const rotated = memory.reshape(ops.qkNormRope(heads), [TOKENS, width])
+    const { dGate, dUp } = ops.swigluBackward(rotated, normed, ops.swiglu(normed, rotated))
+    const change = ops.add(dGate, dUp)
+    ops.qkNormRopeBackward(memory.reshape(change, [TOKENS, 1, width]), heads, dWeight)
+    ops.embeddingBackward(ops.rmsNormBackward(change, hidden, weight, 1e-6, dWeight), ids, dTable)
+    const norm = ops.gradientNorm([dTable, dWeight], 1)
+    const control = memory.upload(Float32Array.of(1e-3, 0.1, 0.1), [3])
+    ops.adamw([{ value: table, gradient: dTable, mean, variance, weightDecay: 0 }], control, norm, {
+      beta1: 0.9,
+      beta2: 0.99,
+      epsilon: 1e-8,
+    })
+    return ops.sample(change, memory.alloc([TOKENS, 5], 'f32'))
+  })
+}
+
 /** All kernels that are asked for, as on Hopper: each is the same one, which does nothing. */
 function haveAllKernels() {
   const { get } = LoadedKernels.prototype
@@ -108,13 +155,14 @@ describe.each([
     const { driver, backend } = open()
     const held = state(backend, spec)
     const use = async () => {
-      const loss = step(backend, held)
-      await backend.memory.download(loss)
-      loss.dispose()
+      for (const result of [step(backend, held), modelStep(backend)]) {
+        await backend.memory.download(result)
+        result.dispose()
+      }
       return [driver.deviceBytes, driver.hostBytes, driver.events.size, backend.memory.usage()]
     }
     // Until the first slot of the uploads is full, and there is a second one to take turns with.
-    for (let calls = 0; calls < 2000; calls += CALLS_OF_STEP) await use()
+    for (let calls = 0; calls < 5000; calls += CALLS_OF_STEP) await use()
     const warm = await use()
     for (let calls = 0; calls < 10_000; calls += CALLS_OF_STEP) expect(await use()).toEqual(warm)
     expect(driver.peakDeviceBytes).toBe(driver.deviceBytes)
@@ -150,11 +198,13 @@ test('a disposed backend says so, whatever is called', async () => {
   const held = state(backend, spec)
   const tensor = backend.memory.alloc([TOKENS, 4, 32], 'f32')
   backend.dispose()
-  const { attention, memory, paged } = backend
+  const { attention, memory, ops, paged } = backend
   const disposed = expect.objectContaining({ code: 'disposed' })
   const { layout, rows, batch, cache, lambda } = held
   const all = { q: tensor, k: tensor, v: tensor, selected: rows, rows, reps: tensor, mass: tensor, layout, spec }
   const weights = { kind: 'fused', weights: tensor } as const
+  const heads = { x: tensor, weight: tensor, positions: rows, rope: { cos: tensor, sin: tensor }, epsilon: 1 }
+  const losses = { hidden: tensor, head: tensor, targets: rows, weights: tensor }
   const calls: (() => unknown)[] = [
     () => memory.alloc([1], 'f32'),
     () => memory.upload(Float32Array.of(1), [1]),
@@ -170,6 +220,22 @@ test('a disposed backend says so, whatever is called', async () => {
     () => attention.selectionLoss(all),
     () => attention.selectionLossBackward({ ...all, coefficient: 1, dq: tensor }),
     () => paged.createCache({ spec, pages: 1, pageTokens: 64, lambda }),
+    () => ops.add(tensor, tensor),
+    () => ops.swiglu(tensor, tensor),
+    () => ops.swigluBackward(tensor, tensor, tensor),
+    () => ops.embedding(tensor, rows),
+    () => ops.embeddingBackward(tensor, rows, tensor),
+    () => ops.rmsNorm(tensor, tensor, 1),
+    () => ops.rmsNormBackward(tensor, tensor, tensor, 1, tensor),
+    () => ops.qkNormRope(heads),
+    () => ops.qkNormRopeBackward(tensor, heads, tensor),
+    () => ops.linear(tensor, tensor),
+    () => ops.linearBackward(tensor, tensor, tensor, tensor),
+    () => ops.crossEntropy(losses),
+    () => ops.crossEntropyBackward(losses, tensor),
+    () => ops.gradientNorm([tensor], 1),
+    () => ops.adamw([], tensor, tensor, { beta1: 0.9, beta2: 0.99, epsilon: 1 }),
+    () => ops.sample(tensor, tensor),
     () => paged.append(cache, tensor, tensor, rows, batch),
     () => paged.selectBlocks(cache, tensor, batch),
     () => paged.attend(cache, tensor, rows, batch),

@@ -1,6 +1,7 @@
 import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
-import { type Allocation, CachingAllocator } from '../src/memory/caching-allocator.js'
+import { CachingAllocator } from '../src/memory/caching-allocator.js'
+import type { Allocation } from '../src/memory/free-lists.js'
 import { sizeClass } from '../src/memory/size-class.js'
 
 /** Memory of a size, with books of what is taken. */

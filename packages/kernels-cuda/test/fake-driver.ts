@@ -1,29 +1,23 @@
 import type { CudaDriver, Extents } from '../src/driver/cuda-driver.js'
 import type { KernelArchive } from '../src/driver/kernel-archive.js'
 import { isSticky, Result } from '../src/driver/result-codes.js'
-
-/** What a fake machine is like. */
-export interface FakeMachine {
-  /** CUDA version of the driver, 13000 by default. */
-  readonly version?: number
-  readonly devices?: number
-  /** 10 * major + minor, 90 by default. */
-  readonly capability?: number
-  readonly deviceBytes?: number
-  /** cuEventSynchronize on a thread without a context fails, as a driver may do. */
-  readonly workersFail?: boolean
-}
+import { type FakeMachine, fakeArchive } from './fake-machine.js'
+import { FakeRecordings, type Work } from './fake-recordings.js'
 
 interface Block {
   readonly bytes: Uint8Array
   readonly kind: 'device' | 'host'
 }
 
-type Work = () => void
+export { type FakeMachine, fakeArchive }
+
+const CAPTURE_UNSUPPORTED = 900
+const CAPTURE_INVALIDATED = 901
 
 /**
  * NVIDIA's driver in the memory of JavaScript, for tests without a GPU: it keeps books of everything that is taken and given back, runs queued
- * work at once, or when somebody waits for it, and fails where it is told to. Kernels do nothing but one of `kernels/memory.cu`.
+ * work at once, or when somebody waits for it, and fails where it is told to. Kernels do nothing but one of `kernels/memory.cu`. What a GPU refuses while
+ * its stream is recorded ends the recording here too, and so does what a recording should do without.
  */
 export class FakeDriver implements CudaDriver {
   readonly machine: Required<FakeMachine>
@@ -36,6 +30,7 @@ export class FakeDriver implements CudaDriver {
   readonly events = new Map<bigint, 'new' | 'queued' | 'reached'>()
   readonly streams = new Set<bigint>()
   readonly modules = new Set<bigint>()
+  readonly recordings = new FakeRecordings()
   contexts = 0
   /** Largest number of device bytes that were taken at once. */
   peakDeviceBytes = 0
@@ -129,6 +124,7 @@ export class FakeDriver implements CudaDriver {
   }
 
   cuModuleLoadData(module: BigUint64Array, image: Uint8Array): number {
+    if (this.recordings.isOpen) return this.#refuse('cuModuleLoadData')
     return this.#make('cuModuleLoadData', module, (handle) => {
       this.modules.add(handle)
       for (const { kernels, image: known } of this.#archive.modules) {
@@ -159,6 +155,10 @@ export class FakeDriver implements CudaDriver {
     const launch = { kernel, grid, threads, sharedBytes, params: params.slice() }
     this.launches.push(launch)
     return this.#queued('cuLaunchKernel', () => this.#runKernel(kernel, launch.params))
+  }
+
+  cuLaunchKernelEx(handle: bigint, grid: Extents, threads: number, sharedBytes: number, stream: bigint, params: Uint8Array): number {
+    return this.cuLaunchKernel(handle, grid, threads, sharedBytes, stream, params)
   }
 
   cuMemAlloc(address: BigUint64Array, bytes: number): number {
@@ -212,12 +212,25 @@ export class FakeDriver implements CudaDriver {
     return this.#make('cuStreamCreate', stream, (handle) => this.streams.add(handle))
   }
 
+  cuStreamCreateWithPriority(stream: BigUint64Array): number {
+    return this.cuStreamCreate(stream)
+  }
+
+  cuStreamQuery(): number {
+    return this.#queue.length > 0 ? Result.notReady : this.#result('cuStreamQuery')
+  }
+
+  cuStreamWaitEvent(): number {
+    return this.#result('cuStreamWaitEvent')
+  }
+
   cuStreamDestroy(stream: bigint): number {
     this.streams.delete(stream)
     return this.#result('cuStreamDestroy')
   }
 
   cuStreamSynchronize(): number {
+    if (this.recordings.isOpen) return this.#refuse('cuStreamSynchronize')
     this.drain()
     return this.#result('cuStreamSynchronize')
   }
@@ -232,6 +245,7 @@ export class FakeDriver implements CudaDriver {
   }
 
   cuEventRecord(event: bigint): number {
+    if (this.recordings.isOpen) return this.#refuse('cuEventRecord')
     this.events.set(event, 'queued')
     return this.#queued('cuEventRecord', () => this.events.set(event, 'reached'))
   }
@@ -260,6 +274,40 @@ export class FakeDriver implements CudaDriver {
   cuEventElapsedTime(milliseconds: Float32Array): number {
     milliseconds[0] = 1
     return this.#result('cuEventElapsedTime')
+  }
+
+  cuStreamBeginCapture(): number {
+    const result = this.#result('cuStreamBeginCapture')
+    if (result === Result.success) this.recordings.begin()
+    return result
+  }
+
+  cuStreamEndCapture(_stream: bigint, graph: BigUint64Array): number {
+    const work = this.recordings.end()
+    if (!work) return CAPTURE_INVALIDATED
+    return this.#make('cuStreamEndCapture', graph, (handle) => this.recordings.keep(handle, 'graph', work))
+  }
+
+  cuGraphInstantiate(executable: BigUint64Array, graph: bigint): number {
+    const work = this.recordings.workOf(graph, 'graph')
+    return this.#make('cuGraphInstantiate', executable, (handle) => this.recordings.keep(handle, 'executable', work))
+  }
+
+  cuGraphDestroy(graph: bigint): number {
+    this.recordings.drop(graph, 'graph')
+    return this.#result('cuGraphDestroy')
+  }
+
+  cuGraphLaunch(executable: bigint): number {
+    const work = this.recordings.workOf(executable, 'executable')
+    return this.#queued('cuGraphLaunch', () => {
+      for (const each of work) each()
+    })
+  }
+
+  cuGraphExecDestroy(executable: bigint): number {
+    this.recordings.drop(executable, 'executable')
+    return this.#result('cuGraphExecDestroy')
   }
 
   cuGetErrorName(result: number): string {
@@ -326,9 +374,19 @@ export class FakeDriver implements CudaDriver {
   #queued(call: string, work?: Work): number {
     const result = this.#result(call)
     if (result !== Result.success || !work) return result
+    if (this.recordings.isOpen) {
+      this.recordings.add(work)
+      return result
+    }
     this.#queue.push(work)
     if (!this.isBusy) this.drain()
     return result
+  }
+
+  #refuse(call: string): number {
+    this.calls.push(call)
+    this.recordings.spoil()
+    return CAPTURE_UNSUPPORTED
   }
 
   #result(call: string): number {
@@ -338,10 +396,4 @@ export class FakeDriver implements CudaDriver {
     if (isSticky(result)) this.#sticky = result
     return result
   }
-}
-
-/** Two modules: that of `memory.cu`, and one with a kernel of each name. */
-export function fakeArchive(kernels: readonly string[] = ['work'], targets: readonly string[] = ['sm_90a']): KernelArchive {
-  const conversions = { name: 'memory', kernels: ['convert_f32_bf16', 'convert_bf16_f32'], targets, image: Uint8Array.of(1) }
-  return { leastDriver: 13000, modules: [conversions, { name: 'kernels', kernels, targets, image: Uint8Array.of(2) }] }
 }

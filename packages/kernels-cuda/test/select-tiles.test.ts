@@ -11,7 +11,8 @@ const MOST_SHARED_BYTES = 227 * 1024
 test.each<[string, Partial<AttentionSpec>]>([
   ['select_logit_sm90', { score: 'logit', heads: 128 }],
   ['select_logit_many_sm90', { score: 'logit', topK: 17 }],
-  ['select_softmax_sm90_g1', { heads: 8 }],
+  ['select_logit_sm90', { heads: 8 }],
+  ['select_logit_many_sm90', { heads: 8, topK: 64 }],
   ['select_softmax_sm90_g2', {}],
   ['select_softmax_sm90', { heads: 32 }],
   ['select_softmax_sm90', { heads: 24 }],
@@ -25,7 +26,7 @@ test.each<[string, Partial<AttentionSpec>]>([
 test('each sequence has tiles of its own', () => {
   const [tiles, choice] = launchesOf({}, { tokens: 10_000, sequences: 3 })
   expect(tiles.grid).toEqual([Math.floor(625 / 128) + 4, 8, 1])
-  expect(choice.grid.slice(0, 2)).toEqual([8, Math.floor((10_000 / (choice.block - 128)) * 2) + 4])
+  expect(choice.grid.slice(0, 2)).toEqual([8, Math.floor(10_000 / 96) + 4])
 })
 
 test.each<[Partial<AttentionSpec>, Partial<Call>]>([

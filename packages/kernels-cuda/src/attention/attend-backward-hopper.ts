@@ -12,7 +12,14 @@ import { withinMemory } from './within-memory.js'
 
 /** The only head dimension, elements. */
 const HEAD_DIM = 128
-const KERNELS = ['attend_forced_gradient_sm90', 'attend_forced_gradient_sum', 'attend_query_gradient_sm90']
+const KERNELS = [
+  'attend_forced_gradient_sm90',
+  'attend_forced_gradient_sum',
+  'attend_query_gradient_sm90',
+  'attend_query_gradient_many_sm90',
+]
+/** More choices of a query than that take the kernel that reads more of their parts at once. */
+const MANY_CHOICES = 16
 /** kThreads of attend_forced_gradient_sm90.cu and of query_gradient_tiles.cuh. */
 const FORCED_THREADS = 384
 const QUERY_THREADS = 512
@@ -140,7 +147,7 @@ function forcedShape({ queryTokens, keyTokens, sequences }: Layout, { initTokens
 function queryGradient(device: KernelDevice, spec: AttentionSpec, values: ParamValues<typeof QueryGradientSlabParams>): void {
   const tiles = rowTiles(values.rows, values.sequences.sequences + 2, (ROWS * spec.kvHeads) / spec.heads)
   device.launch({
-    kernel: 'attend_query_gradient_sm90',
+    kernel: spec.topK > MANY_CHOICES ? 'attend_query_gradient_many_sm90' : 'attend_query_gradient_sm90',
     grid: [Math.min(device.multiprocessors, tiles * values.kvHeads), 1, 1],
     block: QUERY_THREADS,
     sharedBytes: QUERY_SHARED_BYTES,

@@ -1,5 +1,5 @@
 import type { AttentionSpec } from '@phsa/core'
-import { attendSelected } from './attend-selected.js'
+import { attendSelected, type PartialResults, selectedSlabs } from './attend-selected.js'
 import { kernelName } from './call-params.js'
 import type { KernelDevice, KernelMemory } from './kernel-host.js'
 import { type AttendParams, AttendTilesParams } from './kernel-params.js'
@@ -14,7 +14,7 @@ const STAGES = 3
 const LIST_THREADS = 128
 const THREADS = 384
 const TILE_BYTES = 32 * 1024
-const SHARED_BYTES = TILE_BYTES * (1 + 2 * STAGES) + 2048
+const SHARED_BYTES = TILE_BYTES * (1 + 2 * STAGES) + 3072
 /** Dynamic shared memory of a thread block at most; 227 KB in all, of which kernels have some of their own. */
 const MOST_SHARED_BYTES = 226 * 1024
 const BLOCK_SIZES = [16, 32, 64]
@@ -22,20 +22,24 @@ const GROUPS = [1, 2, 4, 8, 16]
 /** Lists that are kept at once, bytes; longer inputs are worked in parts. The smaller ones where memory is short. */
 const MOST_LIST_BYTES = 2 ** 28
 const SHORT_LIST_BYTES = 2 ** 25
-/** Partial results of attendSelected at once, bytes; 0: tiles do everything. */
-const PARTIAL_BYTES = [2 ** 29, 2 ** 27, 0]
+/** Partial results of attendSelected at once, bytes; 0: tiles do everything. The first takes all of 16/8 heads, topK 16, 32,768 tokens. */
+const PARTIAL_BYTES = [9 * 2 ** 28, 2 ** 29, 2 ** 27, 0]
 const WORD_BYTES = Int32Array.BYTES_PER_ELEMENT
 /** Items that are looked at for how much their queries' choices overlap. */
 const SAMPLES = 256
 /**
- * Units of a union for each 128 (query head, choice) pairs from which on a choice costs more in the union than by itself: measured on an H200,
- * where a unit of a tile takes 1.4 ns of the GPU and the pairs 37 ns.
+ * Units of a union that cost as much as 128 (query head, choice) pairs cost in attendSelected: measured on an H200, where a unit of a tile takes
+ * 1.4 ns of the GPU and the pairs 20 to 35 ns.
  */
-const UNITS_LIMIT = 26
+const UNITS_LIMIT = 18
+/** Units for each tile that lists and launches of attendSelected cost however few the choices are, with a margin. */
+const PASS_UNITS = 32
 /** Fewer rows are not worth looking at. */
 const LEAST_ROWS_LOOKED_AT = 4096
-/** Words in front of the lists: the counter, the flag, and from 16 on what the looks found. */
+/** Words in front of the lists: the flag, from 16 on what the looks found, then a counter for each KV head. */
 const HEADER_WORDS = 16 + SAMPLES
+/** Lists are read by so many words at a time, which must be aligned. */
+const COPY_WORDS = 4
 
 /** Whether attend_sm90.cu takes this call: a packed layout, bf16, headDim 128, blocks of 16 to 64 tokens, and a GPU that has it. */
 export function hasAttendTiles(device: KernelDevice, spec: AttentionSpec, { sequences }: ParamValues<typeof AttendParams>): boolean {
@@ -52,8 +56,8 @@ export function hasAttendTiles(device: KernelDevice, spec: AttentionSpec, { sequ
 }
 
 /**
- * Attention by tiles of neighbouring queries: the lists of what they see, then the products. Where neighbours select different blocks the tiles
- * do the forced blocks only, and attendSelected the rest: the device decides.
+ * Attention by tiles of neighbouring queries: the lists of what they see, then the products. Blocks that few queries of a tile selected are left
+ * to attendSelected where that saves time: the device decides.
  * @throws OutOfMemoryError where not even short lists have room
  */
 export function attendTiles(device: KernelDevice, memory: KernelMemory, spec: AttentionSpec, call: ParamValues<typeof AttendParams>): void {
@@ -76,18 +80,28 @@ function queueTiles(
   const atOnce = Math.min(tiles, Math.max(1, Math.floor(listBytes / (WORD_BYTES * itemWords * spec.kvHeads))))
   const items = atOnce * spec.kvHeads
   const looks = partialBytes > 0 && spec.topK > 0 && sequences.queryTokens >= LEAST_ROWS_LOOKED_AT && device.hasKernel(selectedKernel(spec))
-  memory.scratch(WORD_BYTES * (HEADER_WORDS + items * itemWords), ({ address }) => {
+  // Tiles add what attendSelected found where it has all of a KV head at once; otherwise they run before it, and it merges.
+  const joins = looks && atOnce === tiles && selectedSlabs(spec, sequences.queryTokens, partialBytes).sections === 1
+  const unitsAt = Math.ceil((HEADER_WORDS + spec.kvHeads) / COPY_WORDS) * COPY_WORDS
+  const leftAt = unitsAt + items * itemWords
+  const leftRows = looks ? spec.kvHeads * sequences.queryTokens : 0
+  memory.scratch(WORD_BYTES * (leftAt + leftRows * (1 + spec.topK)), ({ address }) => {
     const at = (word: number) => address + BigInt(WORD_BYTES * word)
-    const wanted = at(1)
-    const paramsOf = (firstTile: number, count: number) =>
+    const wanted = at(0)
+    const left = at(leftAt)
+    const none = { partials: 0n, partialLse: 0n, firstHead: 0, heads: spec.kvHeads }
+    const paramsOf = (firstTile: number, count: number, results: PartialResults = none) =>
       packParams(AttendTilesParams, {
         ...call,
-        units: at(HEADER_WORDS),
-        masks: at(HEADER_WORDS + items * capacity),
-        counts: at(HEADER_WORDS + items * capacity * (1 + words)),
-        next: at(0),
+        ...results,
+        units: at(unitsAt),
+        masks: at(unitsAt + items * capacity),
+        counts: at(unitsAt + items * capacity * (1 + words)),
+        next: at(HEADER_WORDS),
         excess: looks ? at(16) : 0n,
         wanted,
+        left,
+        leftCounts: at(leftAt + leftRows * spec.topK),
         firstTile,
         tiles: count,
         capacity,
@@ -95,17 +109,23 @@ function queueTiles(
         listBlocks,
         samples: SAMPLES,
         unitsLimit: UNITS_LIMIT,
+        passUnits: PASS_UNITS,
       })
     const lists = { block: LIST_THREADS, sharedBytes }
+    const launchTiles = (first: number, count: number, results: PartialResults = none) => {
+      const blocks = Math.min(device.multiprocessors, count * results.heads)
+      const params = paramsOf(first, count, results)
+      device.launch({ kernel: tilesKernel(spec), grid: [blocks, 1, 1], block: THREADS, sharedBytes: SHARED_BYTES, params })
+    }
     if (looks) device.launch({ kernel: 'attend_overlap_sm90', grid: [SAMPLES, 1, 1], ...lists, params: paramsOf(0, tiles) })
     for (let first = 0; first < tiles; first += atOnce) {
       const count = Math.min(atOnce, tiles - first)
-      const params = paramsOf(first, count)
-      device.launch({ kernel: 'attend_lists_sm90', grid: [count, spec.kvHeads, 1], ...lists, params })
-      const blocks = Math.min(device.multiprocessors, count * spec.kvHeads)
-      device.launch({ kernel: tilesKernel(spec), grid: [blocks, 1, 1], block: THREADS, sharedBytes: SHARED_BYTES, params })
+      device.launch({ kernel: 'attend_lists_sm90', grid: [count, spec.kvHeads, 1], ...lists, params: paramsOf(first, count) })
+      if (!joins) launchTiles(first, count)
     }
-    if (looks) attendSelected(device, memory, spec, { ...call, flag: wanted }, partialBytes)
+    if (!looks) return
+    const join = joins ? (results: PartialResults) => launchTiles(0, tiles, results) : undefined
+    attendSelected(device, memory, spec, { ...call, selected: left, flag: wanted }, partialBytes, join)
   })
 }
 

@@ -112,15 +112,22 @@ export const AttendTilesParams = {
   next: 'pointer',
   excess: 'pointer',
   wanted: 'pointer',
+  left: 'pointer',
+  leftCounts: 'pointer',
+  partials: 'pointer',
+  partialLse: 'pointer',
   sequences: Sequences,
   rules: Rules,
   firstTile: 'i32',
   tiles: 'i32',
+  firstHead: 'i32',
+  heads: 'i32',
   capacity: 'i32',
   words: 'i32',
   listBlocks: 'i32',
   samples: 'i32',
   unitsLimit: 'i32',
+  passUnits: 'i32',
 } as const
 
 /** Of count_selected, scan_selected and fill_selected. */
@@ -314,25 +321,64 @@ export const SelectionLossQueryParams = { input: SelectionLossInput, dq: 'pointe
 /** Of selection_loss_reps. */
 export const SelectionLossRepsParams = { input: SelectionLossInput, dReps: 'pointer', coefficient: 'f32' } as const
 
-/** Of append_copy. */
-export const AppendCopyParams = {
+/** Of append_tokens. */
+export const AppendParams = {
   k: 'pointer',
   v: 'pointer',
-  keyPages: 'pointer',
-  valuePages: 'pointer',
-  sequences: Sequences,
-  rules: Rules,
-} as const
-
-/** Of append_sums. */
-export const AppendSumsParams = {
-  k: 'pointer',
   marks: 'pointer',
   lambda: 'pointer',
-  keySums: 'pointer',
-  markedSums: 'pointer',
+  keyPages: 'pointer',
+  valuePages: 'pointer',
   reps: 'pointer',
+  markedSums: 'pointer',
   marked: 'pointer',
+  halfReps: 'pointer',
   sequences: Sequences,
   rules: Rules,
+  copyBlocks: 'i32',
+  sumBlocks: 'i32',
+} as const
+
+/** Of select_paged. */
+export const SelectPagedParams = {
+  q: 'pointer',
+  reps: 'pointer',
+  selected: 'pointer',
+  scores: 'pointer',
+  sums: 'pointer',
+  arrivals: 'pointer',
+  sequences: Sequences,
+  rules: Rules,
+  firstTile: 'i32',
+  splits: 'i32',
+  capacity: 'i32',
+  tileQueries: 'i32',
+} as const
+
+/** Of select_decode_sm90. */
+export const SelectDecodeParams = {
+  q: 'pointer',
+  reps: 'pointer',
+  selected: 'pointer',
+  sequences: Sequences,
+  rules: Rules,
+  tileQueries: 'i32',
+  capacity: 'i32',
+} as const
+
+/** Of attend_paged and attend_decode_sm90. */
+export const AttendPagedParams = {
+  q: 'pointer',
+  k: 'pointer',
+  v: 'pointer',
+  selected: 'pointer',
+  out: 'pointer',
+  lse: 'pointer',
+  partials: 'pointer',
+  partialSums: 'pointer',
+  arrivals: 'pointer',
+  sequences: Sequences,
+  rules: Rules,
+  splits: 'i32',
+  leastKeys: 'i32',
 } as const

@@ -5,28 +5,32 @@ import { SelectTensorParams, SelectTilesParams } from './kernel-params.js'
 import { packParams } from './param-layout.js'
 import type { SelectCall } from './select.js'
 
-/** Of select_queries.cuh and select_tiles.cuh: threads and queries of a warpgroup, blocks of a tile, bytes of a row of either, threads that make a tile. */
+/** Of select_queries.cuh and select_tiles.cuh: threads and rows of a warpgroup, blocks of a tile, bytes of a row of either, threads that make a tile. */
 const WARPGROUP = 128
-const QUERIES = 64
+const ROWS = 64
 const TILE = 128
 const ROW_BYTES = 256
 const TILE_THREADS = 256
-/** Bytes, of an entry of a warpgroup's lists, of the log-sum-exps of up to 16 streamed heads, and of a stage's barriers. */
+/** Bytes, of an entry of a warpgroup's lists, of the log-sum-exps of up to 16 streamed heads, of a stage's barriers, and of what decides on a second pass. */
 const ENTRY_BYTES = 1024
 const LIFT_BYTES = 4096
 const BARRIER_BYTES = 16
+const VERDICT_BYTES = 16
 /** Up to so many blocks to choose, maxima of columns give the thresholds. */
 const MOST_BY_MAXIMA = 16
 /** An entry has 16 bits for the block. */
 const MOST_BLOCKS = 2 ** 16
 
-/** A kernel of select_blocks_sm90.cu by its template's parameters. */
+/** A kernel of select_blocks_sm90.cu, by its template's parameters, or that of select_pair_sm90.cu. */
 interface Variant {
   readonly kernel: string
   /** Operands of queries that a warpgroup keeps. */
-  readonly heads: number
-  /** Whether it has room for the log-sum-exps of streamed heads. */
-  readonly streams: boolean
+  readonly operands: number
+  /** Queries of a warpgroup. */
+  readonly queries: number
+  /** Shared memory beside operands, lists and tiles, bytes a warpgroup and a thread block. */
+  readonly groupBytes: number
+  readonly blockBytes: number
   /** Warpgroups with queries; one more brings in the tiles. */
   readonly groups: number
   /** Entries of a lane's list. */
@@ -34,9 +38,9 @@ interface Variant {
 }
 
 const STAGES = 2
-const ONE_OPERAND = { heads: 1, streams: false, groups: 3, capacity: 36 }
-const TWO_HEADS = { heads: 2, streams: false, groups: 2, capacity: 48 }
-const STREAMED = { heads: 2, streams: true, groups: 2, capacity: 40 }
+const SUMMED = { operands: 1, queries: ROWS, groupBytes: 0, blockBytes: 0, groups: 3, capacity: 36 }
+const PAIRED = { operands: 1, queries: ROWS / 2, groupBytes: 0, blockBytes: VERDICT_BYTES, groups: 3, capacity: 36 }
+const STREAMED = { operands: 2, queries: ROWS, groupBytes: LIFT_BYTES, blockBytes: 0, groups: 2, capacity: 40 }
 
 /** Whether select_blocks_sm90.cu takes this call: packed, bf16, headDim 128, one representative a block, and a GPU that has it. */
 export function hasSelectTiles(device: KernelDevice, spec: AttentionSpec, { sequences }: SelectCall): boolean {
@@ -56,11 +60,10 @@ export function hasSelectTiles(device: KernelDevice, spec: AttentionSpec, { sequ
 /** Rounds the representatives to f16 tiles, then chooses with tensor cores. */
 export function selectTiles(device: KernelDevice, memory: KernelMemory, spec: AttentionSpec, call: SelectCall): void {
   const { sequences, rules, q, reps, selected } = call
-  const { kernel, heads, streams, groups, capacity } = variantOf(spec)
+  const { kernel, operands, groupBytes, blockBytes, groups, capacity } = variantOf(spec)
   const count = rowTiles(sequences.blocks, sequences.sequences, TILE)
   const sharedBytes =
-    groups * (heads * QUERIES * ROW_BYTES + capacity * ENTRY_BYTES + (streams ? LIFT_BYTES : 0)) +
-    STAGES * (TILE * ROW_BYTES + BARRIER_BYTES)
+    groups * (operands * ROWS * ROW_BYTES + capacity * ENTRY_BYTES + groupBytes) + STAGES * (TILE * ROW_BYTES + BARRIER_BYTES) + blockBytes
   memory.scratch(spec.kvHeads * count * TILE * ROW_BYTES, ({ address: tiles }) => {
     device.launch({
       kernel: 'select_tiles_sm90',
@@ -80,14 +83,15 @@ export function selectTiles(device: KernelDevice, memory: KernelMemory, spec: At
 
 /** Thread blocks that cover the queries of a KV head. */
 function queryTiles(spec: AttentionSpec, { queryTokens, sequences }: SelectCall['sequences']): number {
-  return rowTiles(queryTokens, sequences, variantOf(spec).groups * QUERIES)
+  const { groups, queries } = variantOf(spec)
+  return rowTiles(queryTokens, sequences, groups * queries)
 }
 
 function variantOf({ heads, kvHeads, topK, score }: AttentionSpec): Variant {
   const group = heads / kvHeads
   const few = topK <= MOST_BY_MAXIMA
-  if (score === 'logit') return { kernel: few ? 'select_logit_sm90' : 'select_logit_many_sm90', ...ONE_OPERAND }
-  if (few && group === 1) return { kernel: 'select_softmax_sm90_g1', ...ONE_OPERAND }
-  if (few && group === 2) return { kernel: 'select_softmax_sm90_g2', ...TWO_HEADS }
+  // One head's softmax ranks as its logits do.
+  if (score === 'logit' || group === 1) return { kernel: few ? 'select_logit_sm90' : 'select_logit_many_sm90', ...SUMMED }
+  if (few && group === 2) return { kernel: 'select_softmax_sm90_g2', ...PAIRED }
   return { kernel: few ? 'select_softmax_sm90' : 'select_softmax_many_sm90', ...STREAMED }
 }

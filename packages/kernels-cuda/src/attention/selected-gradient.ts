@@ -4,14 +4,23 @@ import type { KernelDevice, KernelMemory } from './kernel-host.js'
 import { type Rules, SelectedGradientParams, type Sequences } from './kernel-params.js'
 import { type ParamValues, packParams } from './param-layout.js'
 
-/** kBlockWarps, kRowBytes and, for the smaller blocks, kRows of selected_gradient_sm90.cu. */
+/** kBlockWarps, kRowBytes and kRows of selected_gradient_sm90.cu. */
 const BLOCK_WARPS = 8
 const TILE_ROWS = 16
 const ROW_BYTES = 256
+/**
+ * Blocks of this size are the rows of a warpgroup's product: selected_gradient_wide_sm90.cu. kWideThreads, kRows and kWideBytes of
+ * selected_gradient_products.cuh, with what aligning may take.
+ */
+const WIDE_BLOCK_SIZE = 64
+const WIDE_THREADS = 512
+const WIDE_ROWS = 64
+const WIDE_PIECES = 16
+const WIDE_SHARED_BYTES = (2 + 2 * 4) * WIDE_ROWS * ROW_BYTES + 3 * 2 * WIDE_ROWS * WIDE_BLOCK_SIZE * 2 + 4 * 3 * WIDE_ROWS * 4 + 256 + 1024
 /** kWarps and kLanes of warp.cuh. */
 const SMALL_BLOCK_WARPS = 4
 const LANES = 32
-/** A piece of a list has at least so many tiles, and a group of warps at least so many pieces' worth of work. */
+/** A piece of a list has at least so many tiles of rows, and a group of warps at least so many pieces' worth of work (WIDE_PIECES a thread block). */
 const LEAST_PIECE_TILES = 64
 const PIECES_A_GROUP = 8
 
@@ -55,7 +64,7 @@ export interface GradientSlab {
 /** Whether there are kernels for the gradients through the selected blocks of this spec. */
 export function hasSelectedGradient(device: KernelDevice, { dtype, headDim, blockSize, heads, kvHeads }: AttentionSpec): boolean {
   const divides = Number.isInteger(Math.log2(heads / kvHeads)) && heads / kvHeads <= TILE_ROWS
-  return dtype === 'bf16' && headDim === 128 && divides && device.hasKernel(kernelOf(blockSize))
+  return dtype === 'bf16' && headDim === 128 && divides && device.hasKernel(gradientKernel(blockSize).name)
 }
 
 /** Queues what the selected blocks of a slab give to dk, dv and dq (spec 5). For specs that `hasSelectedGradient` accepts. */
@@ -65,9 +74,9 @@ export function selectedGradient(device: KernelDevice, memory: KernelMemory, cal
   if (sequences.keyTokens === 0) return
   const slices = rules.blockSize / 16
   const entries = slab.kvHeads * slab.rows * rules.topK
-  const groups = device.multiprocessors * (BLOCK_WARPS / slices)
-  const tileEntries = (TILE_ROWS * rules.kvHeads) / rules.heads
-  const pieceEntries = Math.max(LEAST_PIECE_TILES * tileEntries, Math.ceil(entries / (groups * PIECES_A_GROUP)))
+  const kernel = gradientKernel(rules.blockSize)
+  const tileEntries = (kernel.rows * rules.kvHeads) / rules.heads
+  const pieceEntries = Math.max(LEAST_PIECE_TILES * tileEntries, Math.ceil(entries / (device.multiprocessors * kernel.pieces)))
   const headPieces = Math.floor((slab.rows * rules.topK) / pieceEntries)
   const pieces = slab.kvHeads * headPieces
   const partialBytes = pieces * rules.blockSize * 2 * 128 * Float32Array.BYTES_PER_ELEMENT
@@ -98,10 +107,10 @@ export function selectedGradient(device: KernelDevice, memory: KernelMemory, cal
     const block = SMALL_BLOCK_WARPS * LANES
     device.launch({ kernel: 'selected_gradient_cut', grid: [Math.ceil(listCount / block), 1, 1], block, params })
     device.launch({
-      kernel: kernelOf(rules.blockSize),
+      kernel: kernel.name,
       grid: [device.multiprocessors, 1, 1],
-      block: BLOCK_WARPS * LANES,
-      sharedBytes: sharedBytesOf(rules.blockSize),
+      block: kernel.threads,
+      sharedBytes: kernel.sharedBytes,
       params,
     })
     const finishGrid = Math.max(1, Math.ceil((listCount * slices) / SMALL_BLOCK_WARPS))
@@ -110,18 +119,26 @@ export function selectedGradient(device: KernelDevice, memory: KernelMemory, cal
   counters.dispose()
 }
 
-function kernelOf(blockSize: number): string {
-  return `selected_gradient_m${blockSize}`
+/** The kernel for blocks of this size, rows that it takes at a time, and pieces' worth of work that a thread block has at least. */
+function gradientKernel(blockSize: number) {
+  const name = `selected_gradient_m${blockSize}`
+  if (blockSize === WIDE_BLOCK_SIZE)
+    return { name, threads: WIDE_THREADS, rows: WIDE_ROWS, pieces: WIDE_PIECES, sharedBytes: WIDE_SHARED_BYTES }
+  const groups = (BLOCK_WARPS * 16) / blockSize
+  return {
+    name,
+    threads: BLOCK_WARPS * LANES,
+    rows: TILE_ROWS,
+    pieces: groups * PIECES_A_GROUP,
+    sharedBytes: groups * groupBytes(blockSize),
+  }
 }
 
-/** kBytes of BlockShared in selected_gradient_sm90.cu. */
-function sharedBytesOf(blockSize: number): number {
+/** kBytes of BlockShared in selected_gradient_sm90.cu, of one group. */
+function groupBytes(blockSize: number): number {
   const alone = blockSize === 16
-  const wide = blockSize === 64
-  const rows = wide ? 2 * TILE_ROWS : TILE_ROWS
   const stages = blockSize === 32 ? 4 : 3
-  const ring = stages * 2 * rows * (ROW_BYTES + 4)
-  const operands = (wide ? 3 : 1) * blockSize * ROW_BYTES
-  const exchange = alone ? 0 : blockSize * rows * 2 + 16
-  return ((BLOCK_WARPS * 16) / blockSize) * (ring + operands + exchange)
+  const ring = stages * 2 * TILE_ROWS * (ROW_BYTES + 4)
+  const exchange = alone ? 0 : blockSize * TILE_ROWS * 2 + 16
+  return ring + blockSize * ROW_BYTES + exchange
 }

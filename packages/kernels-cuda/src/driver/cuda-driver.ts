@@ -33,6 +33,8 @@ export interface CudaDriver {
   cuFuncSetAttribute(kernel: Handle, attribute: number, value: number): number
   /** @param params all arguments, packed as the kernel's parameter struct; copied before the call returns */
   cuLaunchKernel(kernel: Handle, grid: Extents, threads: number, sharedBytes: number, stream: Handle, params: Uint8Array): number
+  /** The same, and the kernel may begin before the one in front of it in the stream has ended: it waits by itself (compute capability 9.0). */
+  cuLaunchKernelEx(kernel: Handle, grid: Extents, threads: number, sharedBytes: number, stream: Handle, params: Uint8Array): number
 
   cuMemAlloc(address: BigUint64Array, bytes: number): number
   cuMemFree(address: Handle): number
@@ -46,7 +48,13 @@ export interface CudaDriver {
   cuMemsetD8Async(target: Handle, value: number, count: number, stream: Handle): number
 
   cuStreamCreate(stream: BigUint64Array, flags: number): number
+  /** A lower number goes first; what is out of range is the nearest in it. */
+  cuStreamCreateWithPriority(stream: BigUint64Array, flags: number, priority: number): number
   cuStreamDestroy(stream: Handle): number
+  /** Success where all of its work is done. */
+  cuStreamQuery(stream: Handle): number
+  /** What is queued from here on waits for the event. */
+  cuStreamWaitEvent(stream: Handle, event: Handle, flags: number): number
   cuStreamSynchronize(stream: Handle): number
   cuEventCreate(event: BigUint64Array, flags: number): number
   cuEventDestroy(event: Handle): number
@@ -56,6 +64,15 @@ export interface CudaDriver {
   /** The same on a worker thread. */
   cuEventSynchronizeAsync(event: Handle): Promise<number>
   cuEventElapsedTime(milliseconds: Float32Array, start: Handle, end: Handle): number
+
+  /** From here on the stream's work is recorded and not run. */
+  cuStreamBeginCapture(stream: Handle, mode: number): number
+  cuStreamEndCapture(stream: Handle, graph: BigUint64Array): number
+  cuGraphInstantiate(executable: BigUint64Array, graph: Handle, flags: bigint): number
+  cuGraphDestroy(graph: Handle): number
+  cuGraphLaunch(executable: Handle, stream: Handle): number
+  /** One that runs is freed when it is done. */
+  cuGraphExecDestroy(executable: Handle): number
 
   /** The name of a result, such as CUDA_ERROR_OUT_OF_MEMORY. */
   cuGetErrorName(result: number): string
@@ -70,6 +87,9 @@ export interface CudaDriver {
 const PARAMS_BYTES = 4096
 const LAUNCH_PARAM_BUFFER_POINTER = 1n
 const LAUNCH_PARAM_BUFFER_SIZE = 2n
+const LAUNCH_ATTRIBUTE_PROGRAMMATIC_STREAM_SERIALIZATION = 6
+/** Bytes of a CUlaunchAttribute. */
+const ATTRIBUTE_BYTES = 72
 
 // C types of arguments.
 const HANDLE = 'uint64'
@@ -112,7 +132,7 @@ export function loadCudaDriver(file = driverLibrary()): CudaDriver {
     cuModuleUnload: bind('cuModuleUnload', HANDLE),
     cuModuleGetFunction: bind('cuModuleGetFunction', OUT, HANDLE, 'str'),
     cuFuncSetAttribute: bind('cuFuncSetAttribute', HANDLE, 'int', 'int'),
-    cuLaunchKernel: bindLaunch(bind),
+    ...bindLaunches(bind),
     cuMemAlloc: bind('cuMemAlloc_v2', OUT, SIZE),
     cuMemFree: bind('cuMemFree_v2', HANDLE),
     cuMemGetInfo: bind('cuMemGetInfo_v2', OUT, OUT),
@@ -123,7 +143,10 @@ export function loadCudaDriver(file = driverLibrary()): CudaDriver {
     cuMemcpyDtoDAsync: bind('cuMemcpyDtoDAsync_v2', HANDLE, HANDLE, SIZE, HANDLE),
     cuMemsetD8Async: bind('cuMemsetD8Async', HANDLE, 'uint8', SIZE, HANDLE),
     cuStreamCreate: bind('cuStreamCreate', OUT, 'uint'),
+    cuStreamCreateWithPriority: bind('cuStreamCreateWithPriority', OUT, 'uint', 'int'),
     cuStreamDestroy: bind('cuStreamDestroy_v2', HANDLE),
+    cuStreamQuery: bind('cuStreamQuery', HANDLE),
+    cuStreamWaitEvent: bind('cuStreamWaitEvent', HANDLE, HANDLE, 'uint'),
     cuStreamSynchronize: bind('cuStreamSynchronize', HANDLE),
     cuEventCreate: bind('cuEventCreate', OUT, 'uint'),
     cuEventDestroy: bind('cuEventDestroy_v2', HANDLE),
@@ -135,6 +158,12 @@ export function loadCudaDriver(file = driverLibrary()): CudaDriver {
         eventSynchronize.async(event, (error: unknown, result: number) => (error ? reject(error) : resolve(result)))
       }),
     cuEventElapsedTime: bind('cuEventElapsedTime', OUT, HANDLE, HANDLE),
+    cuStreamBeginCapture: bind('cuStreamBeginCapture_v2', HANDLE, 'int'),
+    cuStreamEndCapture: bind('cuStreamEndCapture', HANDLE, OUT),
+    cuGraphInstantiate: bind('cuGraphInstantiateWithFlags', OUT, HANDLE, 'uint64'),
+    cuGraphDestroy: bind('cuGraphDestroy', HANDLE),
+    cuGraphLaunch: bind('cuGraphLaunch', HANDLE, HANDLE),
+    cuGraphExecDestroy: bind('cuGraphExecDestroy', HANDLE),
     cuGetErrorName: bindText('cuGetErrorName'),
     cuGetErrorString: bindText('cuGetErrorString'),
     viewHost: (address, bytes) => koffi.view(address, bytes),
@@ -154,15 +183,33 @@ function withLength(bound: BoundFunction): CudaDriver['cuDeviceGetName'] {
 }
 
 /** Arguments go as one packed buffer in native memory that is used again: an array of pointers to each costs three times as much. */
-function bindLaunch(bind: Bind): CudaDriver['cuLaunchKernel'] {
+function bindLaunches(bind: Bind): Pick<CudaDriver, 'cuLaunchKernel' | 'cuLaunchKernelEx'> {
   const launch = bind('cuLaunchKernel', HANDLE, ...Array<string>(7).fill('uint'), HANDLE, 'void *', 'void *')
+  const launchOverlapped = bind('cuLaunchKernelEx', 'void *', HANDLE, 'void *', 'void *')
   const params = koffi.alloc('uint8', PARAMS_BYTES) as bigint
   const bytes = new Uint8Array(koffi.view(params, PARAMS_BYTES))
   const size = BigUint64Array.of(0n)
   const extra = BigUint64Array.of(LAUNCH_PARAM_BUFFER_POINTER, params, LAUNCH_PARAM_BUFFER_SIZE, koffi.address(size), 0n)
-  return (kernel, [x, y, z], threads, sharedBytes, stream, packed) => {
-    bytes.set(packed)
-    size[0] = BigInt(packed.length)
-    return launch(kernel, x, y, z, threads, 1, 1, sharedBytes, stream, null, extra)
+  // CUlaunchAttribute: a number, 4 bytes of nothing, a union of 64 bytes. In native memory, because nothing here keeps it from the garbage collector.
+  // CUlaunchConfig: grid, block, bytes of shared memory, stream, attributes, their count.
+  const attribute = koffi.alloc('uint8', ATTRIBUTE_BYTES) as bigint
+  new Uint32Array(koffi.view(attribute, ATTRIBUTE_BYTES)).set([LAUNCH_ATTRIBUTE_PROGRAMMATIC_STREAM_SERIALIZATION, 0, 1])
+  const config = new Uint32Array(14)
+  const wide = new BigUint64Array(config.buffer)
+  wide[5] = attribute
+  config[12] = 1
+  return {
+    cuLaunchKernel(kernel, [x, y, z], threads, sharedBytes, stream, packed) {
+      bytes.set(packed)
+      size[0] = BigInt(packed.length)
+      return launch(kernel, x, y, z, threads, 1, 1, sharedBytes, stream, null, extra)
+    },
+    cuLaunchKernelEx(kernel, grid, threads, sharedBytes, stream, packed) {
+      bytes.set(packed)
+      size[0] = BigInt(packed.length)
+      config.set([...grid, threads, 1, 1, sharedBytes])
+      wide[4] = stream
+      return launchOverlapped(config, kernel, null, extra)
+    },
   }
 }

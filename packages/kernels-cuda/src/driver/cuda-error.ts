@@ -1,9 +1,9 @@
 import { PhsaError } from '@phsa/core'
 import type { CudaDriver } from './cuda-driver.js'
 
-/** A call of the driver failed in a way that no other error stands for: a mistake in this package, or a driver that refuses something. */
+/** A call of the driver or of cuBLASLt failed in a way that no other error stands for: a mistake in this package, or something that they refuse. */
 export class CudaError extends PhsaError {
-  /** CUresult. */
+  /** CUresult, or cublasStatus_t. */
   readonly result: number
 
   constructor(result: number, message: string, options?: ErrorOptions) {

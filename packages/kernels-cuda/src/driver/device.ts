@@ -1,4 +1,4 @@
-import { BackendLostError, BackendUnavailableError, DisposedError, OutOfMemoryError } from '@phsa/core'
+import { BackendLostError, BackendUnavailableError, CaptureError, DisposedError, OutOfMemoryError } from '@phsa/core'
 import type { CudaDriver, Handle } from './cuda-driver.js'
 import { CudaError, failureText } from './cuda-error.js'
 import { capabilityText, type DeviceInfo } from './find-device.js'
@@ -6,12 +6,19 @@ import { type KernelArchive, runsOn } from './kernel-archive.js'
 import type { KernelLaunch } from './kernel-launch.js'
 import { LoadedKernels } from './loaded-kernels.js'
 import { isSticky, Result } from './result-codes.js'
+import { SideStream } from './side-stream.js'
 
 /** CU_STREAM_NON_BLOCKING: work of others on the default stream does not order with ours. */
 const NON_BLOCKING = 1
 /** CU_EVENT_BLOCKING_SYNC and CU_EVENT_DISABLE_TIMING: a thread that waits sleeps, and nobody reads the time. */
 const WAITABLE = 3
 const TIMED = 0
+/** A priority before all that there are. */
+const FIRST_OF_ALL = -1000
+/** CU_STREAM_CAPTURE_MODE_RELAXED: while a step is recorded it may take memory, and other threads may wait for events. */
+const RELAXED = 2
+/** Compute capability of GPUs where a kernel can begin before the one in front has ended. */
+const LEAST_TO_OVERLAP = 90
 
 /**
  * One GPU with its context, its one stream and the kernels. Work is queued in call order. A result that no later call can recover from
@@ -26,7 +33,13 @@ export class Device {
   readonly #stream: Handle
   readonly #kernels: LoadedKernels
   readonly #settleLost: (error: BackendLostError) => void
+  /** Called before a call of the driver that blocks the thread until the GPU is done. */
+  beforeBlocking: () => void = () => {}
   #lostError: BackendLostError | undefined
+  /** Recorded steps that are not destroyed. */
+  readonly #graphs = new Set<Handle>()
+  #capturing = false
+  #lastKernel = ''
   #closed = false
 
   /**
@@ -74,14 +87,31 @@ export class Device {
   }
 
   /** Queues a kernel; its arguments are copied. Nothing is queued where an extent of the grid is 0. */
-  launch({ kernel, grid, block, sharedBytes = 0, params }: KernelLaunch): void {
+  launch({ kernel, grid, block, sharedBytes = 0, overlaps = [], params }: KernelLaunch): void {
     this.#enter()
     if (grid.includes(0)) return
     const handle = this.#kernels.get(kernel, sharedBytes)
+    const canOverlap = this.info.computeCapability >= LEAST_TO_OVERLAP && overlaps.some((name) => this.#lastKernel.startsWith(name))
+    const call = canOverlap ? 'cuLaunchKernelEx' : 'cuLaunchKernel'
+    this.#lastKernel = kernel
     this.check(
-      `cuLaunchKernel of ${kernel}, grid ${grid.join(' x ')}, ${block} threads, ${sharedBytes} bytes`,
-      this.#driver.cuLaunchKernel(handle, grid, block, sharedBytes, this.#stream, params),
+      `${call} of ${kernel}, grid ${grid.join(' x ')}, ${block} threads, ${sharedBytes} bytes`,
+      this.#driver[call](handle, grid, block, sharedBytes, this.#stream, params),
     )
+  }
+
+  /** Calls a library that queues work itself: with the device's context current, on its stream. */
+  withStream<T>(call: (stream: Handle) => T): T {
+    this.#enter()
+    return call(this.#stream)
+  }
+
+  /** Another queue, for work that overlaps with that of the device's own. Its owner destroys it. */
+  openSideStream(): SideStream {
+    this.#enter()
+    const stream = new BigUint64Array(1)
+    this.check('cuStreamCreateWithPriority', this.#driver.cuStreamCreateWithPriority(stream, NON_BLOCKING, FIRST_OF_ALL))
+    return new SideStream(this.#driver, { side: stream[0], main: this.#stream, enter: () => this.#enter(), check: this.check.bind(this) })
   }
 
   /** Whether there is such a kernel for this GPU. */
@@ -92,6 +122,7 @@ export class Device {
 
   /** Loads the kernels of one source file. @returns false where all were loaded */
   loadNextKernels(): boolean {
+    this.checkNotCapturing('loading kernels')
     this.#enter()
     return this.#kernels.loadNext()
   }
@@ -103,6 +134,7 @@ export class Device {
 
   free(address: Handle): void {
     this.#enter()
+    this.beforeBlocking()
     this.check('cuMemFree', this.#driver.cuMemFree(address))
   }
 
@@ -130,12 +162,14 @@ export class Device {
 
   /** Queues a copy from page-locked host memory. */
   copyToDevice(target: Handle, source: Handle, bytes: number): void {
+    this.checkNotCapturing('a copy to the device')
     this.#enter()
     this.check('cuMemcpyHtoDAsync', this.#driver.cuMemcpyHtoDAsync(target, source, bytes, this.#stream))
   }
 
   /** Queues a copy to page-locked host memory. */
   copyToHost(target: Handle, source: Handle, bytes: number): void {
+    this.checkNotCapturing('a copy to the host')
     this.#enter()
     this.check('cuMemcpyDtoHAsync', this.#driver.cuMemcpyDtoHAsync(target, source, bytes, this.#stream))
   }
@@ -167,6 +201,7 @@ export class Device {
 
   /** Queues the mark after everything queued so far. */
   recordEvent(event: Handle): void {
+    this.checkNotCapturing('a mark in the queue')
     this.#enter()
     this.check('cuEventRecord', this.#driver.cuEventRecord(event, this.#stream))
   }
@@ -183,6 +218,7 @@ export class Device {
   /** Blocks the calling thread until everything before the mark is done. */
   waitFor(event: Handle): void {
     this.#enter()
+    this.beforeBlocking()
     this.check('cuEventSynchronize', this.#driver.cuEventSynchronize(event))
   }
 
@@ -201,8 +237,61 @@ export class Device {
 
   /** Blocks the calling thread until everything queued is done. */
   synchronize(): void {
+    this.checkNotCapturing('waiting for the queue')
     this.#enter()
+    this.beforeBlocking()
     this.check('cuStreamSynchronize', this.#driver.cuStreamSynchronize(this.#stream))
+  }
+
+  /** From here on what is queued is recorded, until `endCapture` or `cancelCapture`. */
+  beginCapture(): void {
+    this.#enter()
+    this.check('cuStreamBeginCapture', this.#driver.cuStreamBeginCapture(this.#stream, RELAXED))
+    this.#capturing = true
+  }
+
+  /** Ends the recording. @returns what `launchGraph` runs; the caller destroys it */
+  endCapture(): Handle {
+    this.#enter()
+    const [graph, executable] = [new BigUint64Array(1), new BigUint64Array(1)]
+    this.#capturing = false
+    this.check('cuStreamEndCapture', this.#driver.cuStreamEndCapture(this.#stream, graph))
+    const result = this.#driver.cuGraphInstantiate(executable, graph[0], 0n)
+    this.check('cuGraphDestroy', this.#driver.cuGraphDestroy(graph[0]))
+    this.check('cuGraphInstantiate', result)
+    this.#graphs.add(executable[0])
+    return executable[0]
+  }
+
+  /** Ends the recording and drops it; after an error inside, which is the one to report. */
+  cancelCapture(): void {
+    const graph = new BigUint64Array(1)
+    this.#capturing = false
+    const result = this.#driver.cuStreamEndCapture(this.#stream, graph)
+    if (isSticky(result)) this.#lose(failureText(this.#driver, 'cuStreamEndCapture', result))
+    else if (graph[0] !== 0n) this.check('cuGraphDestroy', this.#driver.cuGraphDestroy(graph[0]))
+  }
+
+  /** @throws CaptureError while a step is recorded */
+  checkNotCapturing(what: string): void {
+    if (!this.#capturing) return
+    throw new CaptureError(
+      `${what} was asked for inside of a step that is being recorded; it belongs before or after. What changes between replays is written, outside, into tensors that the step reads.`,
+    )
+  }
+
+  /** Queues a recorded step. */
+  launchGraph(executable: Handle): void {
+    this.checkNotCapturing('the replay of a recorded step')
+    this.#enter()
+    this.check('cuGraphLaunch', this.#driver.cuGraphLaunch(executable, this.#stream))
+  }
+
+  /** Destroying twice is allowed, and after `close` and the loss of the device, which have done it. */
+  destroyGraph(executable: Handle): void {
+    if (!this.#graphs.delete(executable) || this.#lostError) return
+    this.#enter()
+    this.check('cuGraphExecDestroy', this.#driver.cuGraphExecDestroy(executable))
   }
 
   /** Gives back what the device holds here. What was allocated is freed before, by its owner. */
@@ -210,6 +299,7 @@ export class Device {
     if (this.#closed) return
     if (!this.#lostError) {
       this.#enter()
+      for (const graph of [...this.#graphs]) this.destroyGraph(graph)
       this.#kernels.unload()
       this.check('cuStreamDestroy', this.#driver.cuStreamDestroy(this.#stream))
     }
@@ -241,11 +331,18 @@ export class Device {
   }
 
   #lose(text: string): BackendLostError {
-    if (!this.#lostError) {
-      this.#lostError = new BackendLostError(
+    return this.lose(
+      new BackendLostError(
         `the GPU is lost: ${text}. The kernel that failed ran earlier than this call. Dispose the backend and create a new one.`,
-      )
-      this.#settleLost(this.#lostError)
+      ),
+    )
+  }
+
+  /** Makes the device lost, for whatever reason. @returns the first one */
+  lose(error: BackendLostError): BackendLostError {
+    if (!this.#lostError) {
+      this.#lostError = error
+      this.#settleLost(error)
     }
     return this.#lostError
   }

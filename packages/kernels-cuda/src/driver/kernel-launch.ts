@@ -10,6 +10,11 @@ export interface KernelLaunch {
   readonly block: number
   /** Dynamic shared memory, bytes. */
   readonly sharedBytes?: number
+  /**
+   * Beginnings of the names of kernels: where one of them was launched last, and the GPU can, this kernel begins before that one has ended. It waits for it
+   * by itself before it reads what that one writes (overlap.cuh).
+   */
+  readonly overlaps?: readonly string[]
   /** The kernel's parameter struct, as `ParamWriter` packs it. */
   readonly params: Uint8Array
 }

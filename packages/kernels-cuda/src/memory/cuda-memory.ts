@@ -21,9 +21,11 @@ import {
 } from '@phsa/core'
 import type { Device } from '../driver/device.js'
 import { type DevicePointer, ParamWriter } from '../driver/param-writer.js'
-import { type Allocation, CachingAllocator } from './caching-allocator.js'
+import { CachingAllocator } from './caching-allocator.js'
 import type { CudaTensor, Storage } from './cuda-tensor.js'
 import { DownloadQueue } from './download-queue.js'
+import type { Allocation } from './free-lists.js'
+import { GraphPool } from './graph-pool.js'
 import { checkHeld, decodeElements, defaultDType, encodeElements, type HeldDType } from './host-elements.js'
 import { PinnedMemory } from './pinned-memory.js'
 import { SLOT_BYTES, UploadStaging } from './upload-staging.js'
@@ -37,6 +39,16 @@ export interface MemoryOwner {
 /** Device memory that is no tensor: a cache. */
 export interface Reservation extends DevicePointer {
   /** Releasing twice is allowed. */
+  release(): void
+}
+
+/** Where memory is taken from and goes back to: everybody's, or that of the step that is recorded. */
+type Pool = Pick<CachingAllocator, 'take' | 'release'>
+
+/** What was made while a step was recorded. */
+export interface Recording<T> {
+  readonly result: T
+  /** Frees the tensors of the result and the memory of the step, which must not run again. */
   release(): void
 }
 
@@ -54,13 +66,18 @@ export class CudaMemory implements Memory {
   readonly #staging: UploadStaging
   readonly #downloads: DownloadQueue
   readonly #scopes = new ScopeStack()
-  readonly #held = new Map<Reservation, Allocation>()
+  readonly #held = new Map<Reservation, () => void>()
+  readonly #graphPools = new Set<GraphPool>()
+  #pool: Pool
+  /** Tensors made while a step is recorded. */
+  #recorded: CudaTensor[] | undefined
   #bytes = 0
   #closed = false
 
   constructor(device: Device, owner: MemoryOwner) {
     this.#device = device
     this.#allocator = new CachingAllocator({ allocate: (bytes) => device.allocate(bytes), free: (address) => device.free(address) })
+    this.#pool = this.#allocator
     this.#pinned = new PinnedMemory(device)
     this.#staging = new UploadStaging(device, this.#pinned)
     this.#downloads = new DownloadQueue(device, this.#pinned)
@@ -74,6 +91,7 @@ export class CudaMemory implements Memory {
 
   upload(data: HostArray, shape: readonly number[], dtype: DType = defaultDType(data)): Tensor {
     this.checkOpen()
+    this.#device.checkNotCapturing('upload')
     checkShape(shape)
     checkHeld(dtype)
     checkHostArray(data, shape, dtype)
@@ -89,6 +107,7 @@ export class CudaMemory implements Memory {
 
   write(tensor: Tensor, data: HostArray): void {
     const target = this.#read('tensor', tensor)
+    this.#device.checkNotCapturing('write')
     checkHostArray(data, target.shape, target.dtype)
     this.#send(data, target)
   }
@@ -126,6 +145,7 @@ export class CudaMemory implements Memory {
 
   async download(tensor: Tensor): Promise<HostArray> {
     const { storage, dtype, shape } = this.#read('tensor', tensor)
+    this.#device.checkNotCapturing('download')
     const length = elementCount(shape)
     return this.#downloads.fetch(storage.address, bytesOf(tensor), (buffer) => decodeElements(buffer, dtype, length))
   }
@@ -152,38 +172,66 @@ export class CudaMemory implements Memory {
     return this.#read('tensor', tensor).storage.address
   }
 
+  /** Keeps a tensor's memory, whatever becomes of the tensor, until it is released. */
+  hold(tensor: Tensor): Reservation {
+    const { dtype, shape, storage } = this.#read('tensor', tensor)
+    const view = new TensorView(this.owner.backend, dtype, shape, storage)
+    return { address: storage.address, release: () => view.dispose() }
+  }
+
   /** Memory for the kernels that `run` queues: aligned to 256 bytes, with undefined contents, not counted as a tensor. */
   scratch<T>(bytes: number, run: (scratch: DevicePointer) => T): T {
     this.checkOpen()
+    const pool = this.#pool
     const allocation = this.#take('scratch memory', bytes)
     try {
       return run(allocation)
     } finally {
-      this.#allocator.release(allocation)
+      pool.release(allocation)
     }
   }
 
-  /** Memory for something that is no tensor and belongs to no scope. Counts as one tensor of so many bytes. @throws OutOfMemoryError */
+  /**
+   * Memory for something that is no tensor and belongs to no scope. Counts as one tensor of so many bytes.
+   * @throws OutOfMemoryError; CaptureError while a step is recorded, whose memory goes with it
+   */
   reserve(what: string, bytes: number): Reservation {
     this.checkOpen()
-    const allocation = this.#take(what, bytes)
-    const reservation = {
-      address: allocation.address,
-      release: () => {
-        // Closing has freed everything already.
-        if (!this.#held.delete(reservation)) return
-        this.#bytes -= bytes
-        this.#allocator.release(allocation)
-      },
-    }
-    this.#held.set(reservation, allocation)
-    this.#bytes += bytes
-    return reservation
+    this.#device.checkNotCapturing(what)
+    return this.#reserve(what, bytes)
   }
 
-  /** Frees everything; every call is a DisposedError from now on. Downloads that are pending still arrive. */
-  close(): void {
+  /** Runs a step whose memory is used by nobody else until it is released. The tensors of its result live on, the others are freed. */
+  record<T>(step: () => T): Recording<T> {
+    const pool = new GraphPool(this.#allocator)
+    const made: CudaTensor[] = []
+    const release = () => {
+      for (const tensor of made.splice(0)) tensor.dispose()
+      if (this.#graphPools.delete(pool)) pool.close()
+    }
+    this.#graphPools.add(pool)
+    this.#pool = pool
+    this.#recorded = made
+    try {
+      const result = this.#scopes.run(step)
+      made.splice(0, made.length, ...made.filter(({ disposed }) => !disposed))
+      return { result, release }
+    } catch (error) {
+      release()
+      throw error
+    } finally {
+      this.#pool = this.#allocator
+      this.#recorded = undefined
+    }
+  }
+
+  /**
+   * Frees everything; every call is a DisposedError from now on. Downloads that are pending still arrive.
+   * @param end begins to end what else is on the device, which is closed when that has ended
+   */
+  close(end?: () => Promise<void>): void {
     if (this.#closed) return
+    this.#device.checkNotCapturing('the dispose of the backend')
     this.#closed = true
     const held = [...this.#held.values()]
     this.#held.clear()
@@ -191,7 +239,9 @@ export class CudaMemory implements Memory {
     try {
       this.#device.synchronize()
       this.#downloads.flush()
-      for (const allocation of held) this.#allocator.release(allocation)
+      for (const release of held) release()
+      for (const pool of this.#graphPools) pool.close()
+      this.#graphPools.clear()
       this.#allocator.giveBack()
       this.#staging.close()
       this.#pinned.close()
@@ -204,8 +254,8 @@ export class CudaMemory implements Memory {
       if (!this.#device.isLost) this.#downloads.close()
       this.#device.close()
     }
-    const { running } = this.#downloads
-    if (running) running.then(leave)
+    const ending = [this.#downloads.running, end?.()].filter((each) => each !== undefined)
+    if (ending.length > 0) Promise.all(ending).then(leave)
     else leave()
   }
 
@@ -216,13 +266,30 @@ export class CudaMemory implements Memory {
   }
 
   #make(shape: readonly number[], dtype: HeldDType): CudaTensor {
-    const { address, release } = this.reserve(`a ${dtype} tensor [${shape.join(', ')}]`, elementCount(shape) * bytesPerElement[dtype])
+    const { address, release } = this.#reserve(`a ${dtype} tensor [${shape.join(', ')}]`, elementCount(shape) * bytesPerElement[dtype])
     const storage: Storage = { address, release, views: 0 }
     return this.#track(new TensorView(this.owner.backend, dtype, shape, storage))
   }
 
+  #reserve(what: string, bytes: number): Reservation {
+    const pool = this.#pool
+    const allocation = this.#take(what, bytes)
+    const reservation = {
+      address: allocation.address,
+      release: () => {
+        // Closing has freed everything already.
+        if (!this.#held.delete(reservation)) return
+        this.#bytes -= bytes
+        pool.release(allocation)
+      },
+    }
+    this.#held.set(reservation, () => pool.release(allocation))
+    this.#bytes += bytes
+    return reservation
+  }
+
   #take(what: string, bytes: number): Allocation {
-    const allocation = this.#allocator.take(bytes)
+    const allocation = this.#pool.take(bytes)
     if (allocation) return allocation
     const { free, total } = this.#device.memoryInfo()
     throw new OutOfMemoryError(
@@ -252,6 +319,7 @@ export class CudaMemory implements Memory {
 
   #track(tensor: CudaTensor): CudaTensor {
     this.#scopes.add(tensor)
+    this.#recorded?.push(tensor)
     return tensor
   }
 

@@ -95,7 +95,11 @@ export class DownloadQueue {
       const result = await this.#device.waitOnWorker(event)
       // A driver that looks at the thread's context, which a worker has none of, is asked from this thread from now on.
       this.#workersWork = result !== Result.invalidContext
-      if (this.#workersWork) return this.#device.check('cuEventSynchronize', result)
+      if (this.#workersWork) {
+        this.#device.check('cuEventSynchronize', result)
+        // Lost meanwhile for another reason: what arrived may be anything.
+        return this.#device.checkOpen()
+      }
     }
     for (let looks = 0; !this.#device.isReached(event); looks++) await (looks < EAGER_LOOKS ? turn() : sleep(1))
   }

@@ -1,6 +1,7 @@
 import { OutOfMemoryError } from '@phsa/core'
 import type { Device } from '../driver/device.js'
-import { type Allocation, CachingAllocator } from './caching-allocator.js'
+import { CachingAllocator } from './caching-allocator.js'
+import type { Allocation } from './free-lists.js'
 
 /** Page-locked host memory that JavaScript reads and writes too. */
 export interface PinnedBlock extends Allocation {

@@ -2,7 +2,7 @@ import { type AttentionSpec, subBlockTokens } from '@phsa/core'
 import { kernelName, rulesOf } from '../attention/call-params.js'
 import { blocksOfWarps, THREADS } from '../attention/kernel-grid.js'
 import type { KernelDevice } from '../attention/kernel-host.js'
-import { AppendCopyParams, AppendSumsParams, type Sequences } from '../attention/kernel-params.js'
+import { AppendParams, type Sequences } from '../attention/kernel-params.js'
 import { type ParamValues, packParams } from '../attention/param-layout.js'
 import type { PagedAddresses } from './cuda-paged-cache.js'
 
@@ -17,21 +17,16 @@ export interface NewTokens {
 
 /** Queues the copy of new keys and values into their pages, and carries the running representatives on (spec 6). */
 export function appendTokens(device: KernelDevice, spec: AttentionSpec, cache: PagedAddresses, tokens: NewTokens): void {
-  const { k, v, marks, lambda, sequences } = tokens
-  const { keyPages, valuePages, keySums, markedSums, reps, marked } = cache
-  const rules = rulesOf(spec)
-  device.launch({
-    kernel: kernelName('append_copy', spec),
-    grid: [blocksOfWarps(sequences.queryTokens * spec.kvHeads), 1, 1],
-    block: THREADS,
-    params: packParams(AppendCopyParams, { k, v, keyPages, valuePages, sequences, rules }),
-  })
+  const { sequences } = tokens
+  if (sequences.queryTokens === 0) return
+  const copyBlocks = blocksOfWarps(sequences.queryTokens * spec.kvHeads)
   // As many sub-blocks as the new tokens can touch: touchedSequence of append_tokens.cu.
-  const touched = Math.floor(sequences.queryTokens / subBlockTokens(spec)) + 2 * sequences.sequences
+  const sumBlocks = blocksOfWarps(Math.floor(sequences.queryTokens / subBlockTokens(spec)) + 2 * sequences.sequences)
   device.launch({
-    kernel: kernelName('append_sums', spec),
-    grid: [blocksOfWarps(touched), spec.kvHeads, 1],
+    kernel: kernelName('append_tokens', spec),
+    grid: [copyBlocks + sumBlocks * spec.kvHeads, 1, 1],
     block: THREADS,
-    params: packParams(AppendSumsParams, { k, marks, lambda, keySums, markedSums, reps, marked, sequences, rules }),
+    overlaps: ['attend_'],
+    params: packParams(AppendParams, { ...tokens, ...cache, rules: rulesOf(spec), copyBlocks, sumBlocks }),
   })
 }

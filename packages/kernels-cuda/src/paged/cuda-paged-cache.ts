@@ -1,21 +1,32 @@
 import { type AttentionSpec, bytesPerElement, DisposedError, type PagedCache, type PagedCacheOptions, subBlockTokens } from '@phsa/core'
-import type { KernelMemory } from '../attention/kernel-host.js'
+import type { KernelDevice, KernelMemory } from '../attention/kernel-host.js'
+import { ARRIVALS, hasSelectPaged } from './select-paged.js'
+
+/** What a cache needs of a device: it clears some of its parts once. */
+export interface PagedDevice extends KernelDevice {
+  fill8(address: bigint, value: number, count: number): void
+}
 
 /** Where the parts of a cache lie on the device. */
 export interface PagedAddresses {
   /** [pages * pageTokens, Hkv, D] */
   readonly keyPages: bigint
   readonly valuePages: bigint
-  /** f32 [sub-blocks, Hkv, D]: running sums of the keys and of the punctuation keys, and the final representatives. */
-  readonly keySums: bigint
-  readonly markedSums: bigint
+  /** f32 [sub-blocks, Hkv, D]: running sums of the keys, which the representative replaces when the sub-block is complete. */
   readonly reps: bigint
+  /** f32 [sub-blocks, Hkv, D]: running sums of the punctuation keys. */
+  readonly markedSums: bigint
   /** i32 [sub-blocks, Hkv]: punctuation tokens so far; one a KV head, because each is summed by itself. */
   readonly marked: bigint
+  /** f16 [sub-blocks, Hkv, D]: complete representatives, where the fast choice of blocks reads them; else 0n. */
+  readonly halfReps: bigint
+  /** i32 [ARRIVALS]: counters of thread blocks that share work, 0 between kernels. */
+  readonly arrivals: bigint
 }
 
 /** The parts start where any access is aligned. */
 const ALIGNMENT = 256
+const HALF_BYTES = 2
 
 /** Keys, values and running representatives of one layer in one piece of device memory (spec 6). */
 export class CudaPagedCache implements PagedCache {
@@ -28,7 +39,7 @@ export class CudaPagedCache implements PagedCache {
   #disposed = false
 
   /** @throws OutOfMemoryError with what was asked and what is free */
-  constructor(memory: KernelMemory, options: PagedCacheOptions) {
+  constructor(device: PagedDevice, memory: KernelMemory, options: PagedCacheOptions) {
     this.backend = memory.owner.backend
     this.options = options
     this.#memory = memory
@@ -46,11 +57,16 @@ export class CudaPagedCache implements PagedCache {
     this.#addresses = {
       keyPages: place(parts.keyPages),
       valuePages: place(parts.valuePages),
-      keySums: place(parts.keySums),
-      markedSums: place(parts.markedSums),
       reps: place(parts.reps),
+      markedSums: place(parts.markedSums),
       marked: place(parts.marked),
+      halfReps: parts.halfReps > 0 ? place(parts.halfReps) : 0n,
+      arrivals: place(parts.arrivals),
     }
+    const { halfReps, arrivals } = this.#addresses
+    // The choice loads representatives of blocks in whole batches, also of those that are not there yet, and passes these over.
+    if (halfReps > 0n) device.fill8(halfReps, 0, parts.halfReps)
+    device.fill8(arrivals, 0, parts.arrivals)
   }
 
   /** @throws DisposedError */
@@ -71,9 +87,17 @@ function partBytes({ spec, pages, pageTokens }: PagedCacheOptions): Record<keyof
   const tokens = pages * pageTokens
   const rows = (tokens / subBlockTokens(spec)) * spec.kvHeads
   const values = tokens * width(spec) * bytesPerElement[spec.dtype]
-  const sums = rows * spec.headDim * Float32Array.BYTES_PER_ELEMENT
-  const counts = rows * Int32Array.BYTES_PER_ELEMENT
-  return { keyPages: values, valuePages: values, keySums: sums, markedSums: sums, reps: sums, marked: counts }
+  const elements = rows * spec.headDim
+  const sums = elements * Float32Array.BYTES_PER_ELEMENT
+  return {
+    keyPages: values,
+    valuePages: values,
+    reps: sums,
+    markedSums: sums,
+    marked: rows * Int32Array.BYTES_PER_ELEMENT,
+    halfReps: hasSelectPaged(spec) ? elements * HALF_BYTES : 0,
+    arrivals: ARRIVALS * Int32Array.BYTES_PER_ELEMENT,
+  }
 }
 
 function width({ kvHeads, headDim }: AttentionSpec): number {

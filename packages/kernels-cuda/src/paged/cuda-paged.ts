@@ -10,21 +10,23 @@ import {
 } from '@phsa/core'
 import { attend } from '../attention/attend.js'
 import { rulesOf } from '../attention/call-params.js'
-import type { KernelDevice, KernelMemory } from '../attention/kernel-host.js'
+import type { KernelMemory } from '../attention/kernel-host.js'
 import type { Sequences } from '../attention/kernel-params.js'
 import type { ParamValues } from '../attention/param-layout.js'
 import { selectBlocks } from '../attention/select.js'
 import { appendTokens } from './append-tokens.js'
-import { CudaPagedCache } from './cuda-paged-cache.js'
+import { attendPaged, hasAttendPaged } from './attend-paged.js'
+import { CudaPagedCache, type PagedDevice } from './cuda-paged-cache.js'
+import { hasSelectPaged, selectPaged } from './select-paged.js'
 
-/** `PagedAttention`: the kernels of the packed form with a page table instead of starts. */
-export function cudaPaged(device: KernelDevice, memory: KernelMemory): PagedAttention {
+/** `PagedAttention`: kernels of its own for bf16, else those of the packed form with a page table instead of starts. */
+export function cudaPaged(device: PagedDevice, memory: KernelMemory): PagedAttention {
   const { owner } = memory
   return {
     createCache(options) {
       memory.checkOpen()
       checkCacheOptions(owner, options)
-      return new CudaPagedCache(memory, options)
+      return new CudaPagedCache(device, memory, options)
     },
 
     append(cache, k, v, marks, batch) {
@@ -44,16 +46,17 @@ export function cudaPaged(device: KernelDevice, memory: KernelMemory): PagedAtte
       memory.checkOpen()
       checkPagedSelect(owner, cache, q, batch)
       const { spec } = cache.options
-      const { reps } = addressesOf(cache)
+      const { reps, halfReps, arrivals } = addressesOf(cache)
       return memory.scope(() => {
         const selected = memory.make([spec.kvHeads, batch.queryTokens, batch.maxTopK], 'i32')
-        selectBlocks(device, memory, spec, {
+        const call = {
           q: memory.address(q),
-          reps,
           selected: memory.address(selected),
           sequences: pagedSequences(memory, batch, cache.options),
           rules: rulesOf(spec, batch.maxTopK),
-        })
+        }
+        if (hasSelectPaged(spec)) selectPaged(device, memory, spec, batch, { ...call, reps: halfReps, arrivals })
+        else selectBlocks(device, memory, spec, { ...call, reps })
         return selected
       })
     },
@@ -62,11 +65,11 @@ export function cudaPaged(device: KernelDevice, memory: KernelMemory): PagedAtte
       memory.checkOpen()
       checkPagedAttend(owner, cache, q, selected, batch)
       const { spec } = cache.options
-      const { keyPages, valuePages } = addressesOf(cache)
+      const { keyPages, valuePages, arrivals } = addressesOf(cache)
       return memory.scope(() => {
         const out = memory.make(q.shape, spec.dtype)
         const lse = memory.make([batch.queryTokens, spec.heads], 'f32')
-        attend(device, memory, spec, {
+        const call = {
           q: memory.address(q),
           k: keyPages,
           v: valuePages,
@@ -75,7 +78,9 @@ export function cudaPaged(device: KernelDevice, memory: KernelMemory): PagedAtte
           lse: memory.address(lse),
           sequences: pagedSequences(memory, batch, cache.options),
           rules: rulesOf(spec, batch.maxTopK),
-        })
+        }
+        if (hasAttendPaged(spec)) attendPaged(device, memory, spec, { ...call, arrivals })
+        else attend(device, memory, spec, call)
         return { out, lse }
       })
     },

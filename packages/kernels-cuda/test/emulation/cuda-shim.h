@@ -19,6 +19,7 @@
 #define PHSA_KERNEL(NAME, PARAMS, THREADS, ...)                                              \
   static void NAME(const void* params) { __VA_ARGS__(*static_cast<const PARAMS*>(params)); } \
   static const emulation::Registration registration_##NAME(#NAME, NAME, sizeof(PARAMS), THREADS);
+#define PHSA_KERNEL_AT_ONCE(NAME, PARAMS, THREADS, BLOCKS, ...) PHSA_KERNEL(NAME, PARAMS, THREADS, __VA_ARGS__)
 
 namespace emulation {
 
@@ -58,8 +59,20 @@ struct dim3 {
 };
 extern dim3 threadIdx, blockIdx, blockDim, gridDim;
 
+struct alignas(8) float2 {
+  float x, y;
+};
+
 struct alignas(16) float4 {
   float x, y, z, w;
+};
+
+struct alignas(8) uint2 {
+  uint32_t x, y;
+};
+
+struct alignas(16) uint4 {
+  uint32_t x, y, z, w;
 };
 
 using std::max;
@@ -82,6 +95,35 @@ inline float __fmul_rn(float a, float b) { return a * b; }
 inline int __popc(unsigned value) { return __builtin_popcount(value); }
 
 inline int __ffs(int value) { return __builtin_ffs(value); }
+
+// One thread of the host runs all fibers: what one writes the others see.
+inline void __threadfence() {}
+
+template <typename T>
+T atomicAdd(T* target, T value) {
+  const T before = *target;
+  *target += value;
+  return before;
+}
+
+template <typename T>
+T atomicMin(T* target, T value) {
+  const T before = *target;
+  *target = min(before, value);
+  return before;
+}
+
+template <typename T>
+T atomicMax(T* target, T value) {
+  const T before = *target;
+  *target = max(before, value);
+  return before;
+}
+
+template <typename T>
+T __ldcg(const T* source) {
+  return *source;
+}
 
 inline void __syncthreads() { emulation::wait(emulation::Barrier::kBlock); }
 
@@ -111,3 +153,117 @@ inline unsigned __ballot_sync(unsigned, bool predicate) {
   for (int lane = 0; lane < 32; lane++) ballot |= static_cast<unsigned>(slots[lane]) << lane;
   return ballot;
 }
+
+// What products.cuh has of tensor cores: a lane brings its part of the operands and takes what its part of the result needs.
+
+namespace emulation {
+
+inline float fromHalf(uint16_t bits) {
+  _Float16 value;
+  std::memcpy(&value, &bits, sizeof(value));
+  return static_cast<float>(value);
+}
+
+inline uint32_t toHalf(float value) {
+  const _Float16 half = static_cast<_Float16>(value);
+  uint16_t bits;
+  std::memcpy(&bits, &half, sizeof(bits));
+  return bits;
+}
+
+inline float fromBf16(uint16_t bits) { return __uint_as_float(static_cast<uint32_t>(bits) << 16); }
+
+inline uint32_t toBf16(float value) {
+  const uint32_t bits = __float_as_uint(value);
+  return value != value ? 0x7fff : (bits + 0x7fff + (bits >> 16 & 1)) >> 16;
+}
+
+/** What the lanes bring, two words each. */
+struct Exchange {
+  const uint64_t* slots;
+
+  Exchange(uint32_t first, uint32_t second) {
+    uint64_t* own = exchangeSlots();
+    own[lane()] = first | static_cast<uint64_t>(second) << 32;
+    wait(Barrier::kShuffle);
+    slots = own;
+  }
+
+  /** Half `half` of word `word` that a lane has brought. */
+  uint16_t half(int source, int word, int half) const { return static_cast<uint16_t>(slots[source] >> (32 * word + 16 * half)); }
+};
+
+template <typename ToFloat>
+void multiply(float (&d)[4], const uint32_t (&a)[4], uint32_t b0, uint32_t b1, ToFloat toFloat) {
+  const int row = lane() / 4;
+  const int column = lane() % 4 * 2;
+  float rows[2][16];
+  for (int word = 0; word < 2; word++) {
+    const Exchange left(a[2 * word], a[2 * word + 1]);
+    for (int k = 0; k < 8; k++) {
+      for (int i = 0; i < 2; i++) rows[i][8 * word + k] = toFloat(left.half(row * 4 + k / 2, i, k % 2));
+    }
+  }
+  const Exchange right(b0, b1);
+  for (int k = 0; k < 16; k++) {
+    for (int j = 0; j < 2; j++) {
+      const float factor = toFloat(right.half((column + j) * 4 + k % 8 / 2, k / 8, k % 2));
+      for (int i = 0; i < 2; i++) d[2 * i + j] += rows[i][k] * factor;
+    }
+  }
+}
+
+}  // namespace emulation
+
+inline void multiplyHalf(float (&d)[4], const uint32_t (&a)[4], uint32_t b0, uint32_t b1) { emulation::multiply(d, a, b0, b1, emulation::fromHalf); }
+
+inline void multiplyBf16(float (&d)[4], const uint32_t (&a)[4], uint32_t b0, uint32_t b1) { emulation::multiply(d, a, b0, b1, emulation::fromBf16); }
+
+inline uint32_t transpose(uint32_t pair) {
+  const int row = emulation::lane() / 4;
+  const int column = emulation::lane() % 4 * 2;
+  const uint32_t first = emulation::shuffle(pair, column * 4 + row / 2) >> row % 2 * 16 & 0xffff;
+  const uint32_t second = emulation::shuffle(pair, (column + 1) * 4 + row / 2) >> row % 2 * 16 & 0xffff;
+  return first | second << 16;
+}
+
+inline uint32_t roundToHalves(float low, float high) { return emulation::toHalf(low) | emulation::toHalf(high) << 16; }
+
+inline uint32_t roundToBf16(float low, float high) { return emulation::toBf16(low) | emulation::toBf16(high) << 16; }
+
+inline uint32_t lowHalves(uint32_t first, uint32_t second) { return (first & 0xffff) | second << 16; }
+
+inline uint32_t highHalves(uint32_t first, uint32_t second) { return first >> 16 | (second & 0xffff0000u); }
+
+// What operand_loads.cuh has: copies are done when they begin.
+
+namespace emulation {
+
+template <bool Transposed>
+void loadMatrices(uint32_t (&matrices)[4], const void* row) {
+  uint64_t* rows = exchangeSlots();
+  rows[lane()] = reinterpret_cast<uint64_t>(row);
+  wait(Barrier::kShuffle);
+  const int i = lane() / 4;
+  const int j = lane() % 4 * 2;
+  for (int m = 0; m < 4; m++) {
+    const auto at = [&](int r, int c) { return static_cast<uint32_t>(reinterpret_cast<const uint16_t*>(rows[8 * m + r])[c]); };
+    matrices[m] = Transposed ? at(j, i) | at(j + 1, i) << 16 : at(i, j) | at(i, j + 1) << 16;
+  }
+}
+
+}  // namespace emulation
+
+inline void loadMatrices(uint32_t (&matrices)[4], const void* row) { emulation::loadMatrices<false>(matrices, row); }
+
+inline void loadMatricesTransposed(uint32_t (&matrices)[4], const void* row) { emulation::loadMatrices<true>(matrices, row); }
+
+inline void beginCopy(void* target, const void* source, int bytes) {
+  std::memset(target, 0, 16);
+  if (bytes > 0) std::memcpy(target, source, bytes);
+}
+
+inline void endCopies() {}
+
+template <int N>
+void waitForCopies() {}

@@ -1,11 +1,14 @@
 // driver.cpp: the functions of NVIDIA's driver that this package calls, over host memory, for one GPU that does not exist.
 //
-// Every call is done when it returns. Device memory holds NaN when it is new and lies between guard words, which are looked at when it is freed. A kernel
+// Every call is done when it returns, or is kept for the replays where the stream is recorded. Device memory holds NaN when it is new and lies between guard words, which are looked at when it is freed. A kernel
 // that fails makes the device lost, as a fault on a GPU does.
 #include <cstddef>
 #include <cstdio>
 #include <cstdlib>
+#include <functional>
 #include <map>
+#include <memory>
+#include <vector>
 
 #include "fibers.h"
 
@@ -16,6 +19,8 @@ constexpr int kInvalidValue = 1;
 constexpr int kOutOfMemory = 2;
 constexpr int kNotFound = 500;
 constexpr int kLaunchFailed = 719;
+constexpr int kCaptureUnsupported = 900;
+constexpr int kCaptureInvalidated = 901;
 constexpr size_t kTotalBytes = size_t{8} << 30;
 constexpr size_t kGuard = 256;
 constexpr unsigned char kGuardByte = 0xa5;
@@ -25,6 +30,10 @@ size_t usedBytes = 0;
 std::string lastFailure;
 bool lost = false;
 
+using Work = std::vector<std::function<int()>>;
+std::unique_ptr<Work> recording;
+bool recordingIsValid = true;
+
 int fail(const std::string& what) {
   std::fprintf(stderr, "emulated GPU: %s\n", what.c_str());
   lastFailure = what;
@@ -33,6 +42,20 @@ int fail(const std::string& what) {
 }
 
 int state() { return lost ? kLaunchFailed : kSuccess; }
+
+/// Runs work now, or keeps it while the stream is recorded.
+int queue(std::function<int()> work) {
+  if (lost) return kLaunchFailed;
+  if (!recording) return work();
+  recording->push_back(std::move(work));
+  return kSuccess;
+}
+
+/// What a GPU refuses while its stream is recorded, or a recording should do without; the recording is lost.
+int refuse() {
+  recordingIsValid = false;
+  return kCaptureUnsupported;
+}
 
 }  // namespace
 
@@ -92,6 +115,7 @@ int cuDevicePrimaryCtxRelease_v2(int) {
 int cuCtxSetCurrent(uint64_t) { return state(); }
 
 int cuModuleLoadData(uint64_t* module, const void*) {
+  if (recording) return refuse();
   *module = 1;
   return state();
 }
@@ -113,8 +137,24 @@ int cuLaunchKernel(uint64_t kernel, unsigned x, unsigned y, unsigned z, unsigned
   const auto& info = *reinterpret_cast<const emulation::KernelInfo*>(kernel);
   const size_t bytes = *static_cast<const size_t*>(extra[3]);
   if (bytes != info.paramsBytes) return fail(info.name + " takes " + std::to_string(info.paramsBytes) + " bytes, not " + std::to_string(bytes));
-  const std::string failure = emulation::launch(info, {x, y, z}, threads, sharedBytes, extra[1]);
-  return failure.empty() ? kSuccess : fail(info.name + ": " + failure);
+  const auto* first = static_cast<const unsigned char*>(extra[1]);
+  return queue([&info, x, y, z, threads, sharedBytes, params = std::vector<unsigned char>(first, first + bytes)] {
+    const std::string failure = emulation::launch(info, {x, y, z}, threads, sharedBytes, params.data());
+    return failure.empty() ? kSuccess : fail(info.name + ": " + failure);
+  });
+}
+
+struct LaunchConfig {
+  unsigned grid[3], block[3], sharedBytes;
+  uint64_t stream;
+  const void* attributes;
+  unsigned count;
+};
+
+/// Kernels do not overlap here.
+int cuLaunchKernelEx(const LaunchConfig* config, uint64_t kernel, void* params, void** extra) {
+  const auto& [x, y, z] = config->grid;
+  return cuLaunchKernel(kernel, x, y, z, config->block[0], 1, 1, config->sharedBytes, config->stream, params, extra);
 }
 
 int cuMemAlloc_v2(uint64_t* address, size_t bytes) {
@@ -163,8 +203,10 @@ int cuMemFreeHost(uint64_t address) {
 }
 
 static int copy(uint64_t target, uint64_t source, size_t bytes) {
-  std::memmove(reinterpret_cast<void*>(target), reinterpret_cast<const void*>(source), bytes);
-  return state();
+  return queue([=] {
+    std::memmove(reinterpret_cast<void*>(target), reinterpret_cast<const void*>(source), bytes);
+    return kSuccess;
+  });
 }
 
 int cuMemcpyHtoDAsync_v2(uint64_t target, uint64_t source, size_t bytes, uint64_t) { return copy(target, source, bytes); }
@@ -174,13 +216,17 @@ int cuMemcpyDtoHAsync_v2(uint64_t target, uint64_t source, size_t bytes, uint64_
 int cuMemcpyDtoDAsync_v2(uint64_t target, uint64_t source, size_t bytes, uint64_t) { return copy(target, source, bytes); }
 
 int cuMemsetD8Async(uint64_t target, unsigned char value, size_t count, uint64_t) {
-  std::memset(reinterpret_cast<void*>(target), value, count);
-  return state();
+  return queue([=] {
+    std::memset(reinterpret_cast<void*>(target), value, count);
+    return kSuccess;
+  });
 }
 
 int cuMemsetD32Async(uint64_t target, unsigned value, size_t count, uint64_t) {
-  std::fill_n(reinterpret_cast<unsigned*>(target), count, value);
-  return state();
+  return queue([=] {
+    std::fill_n(reinterpret_cast<unsigned*>(target), count, value);
+    return kSuccess;
+  });
 }
 
 int cuStreamCreate(uint64_t* stream, unsigned) {
@@ -188,9 +234,18 @@ int cuStreamCreate(uint64_t* stream, unsigned) {
   return state();
 }
 
+int cuStreamCreateWithPriority(uint64_t* stream, unsigned, int) {
+  *stream = 2;
+  return state();
+}
+
+int cuStreamQuery(uint64_t) { return state(); }
+
+int cuStreamWaitEvent(uint64_t, uint64_t, unsigned) { return state(); }
+
 int cuStreamDestroy_v2(uint64_t) { return state(); }
 
-int cuStreamSynchronize(uint64_t) { return state(); }
+int cuStreamSynchronize(uint64_t) { return recording ? refuse() : state(); }
 
 int cuEventCreate(uint64_t* event, unsigned) {
   *event = 1;
@@ -199,7 +254,7 @@ int cuEventCreate(uint64_t* event, unsigned) {
 
 int cuEventDestroy_v2(uint64_t) { return state(); }
 
-int cuEventRecord(uint64_t, uint64_t) { return state(); }
+int cuEventRecord(uint64_t, uint64_t) { return recording ? refuse() : state(); }
 
 int cuEventQuery(uint64_t) { return state(); }
 
@@ -207,6 +262,42 @@ int cuEventSynchronize(uint64_t) { return state(); }
 
 int cuEventElapsedTime(float* milliseconds, uint64_t, uint64_t) {
   *milliseconds = 0.0f;
+  return state();
+}
+
+int cuStreamBeginCapture_v2(uint64_t, int) {
+  recording = std::make_unique<Work>();
+  recordingIsValid = true;
+  return state();
+}
+
+int cuStreamEndCapture(uint64_t, uint64_t* graph) {
+  const std::unique_ptr<Work> recorded = std::move(recording);
+  if (!recordingIsValid) return kCaptureInvalidated;
+  *graph = reinterpret_cast<uint64_t>(new Work(*recorded));
+  return state();
+}
+
+int cuGraphInstantiateWithFlags(uint64_t* executable, uint64_t graph, unsigned long long) {
+  *executable = reinterpret_cast<uint64_t>(new Work(*reinterpret_cast<const Work*>(graph)));
+  return state();
+}
+
+int cuGraphDestroy(uint64_t graph) {
+  delete reinterpret_cast<Work*>(graph);
+  return state();
+}
+
+int cuGraphLaunch(uint64_t executable, uint64_t) {
+  for (const auto& work : *reinterpret_cast<const Work*>(executable)) {
+    const int result = queue(work);
+    if (result != kSuccess) return result;
+  }
+  return state();
+}
+
+int cuGraphExecDestroy(uint64_t executable) {
+  delete reinterpret_cast<Work*>(executable);
   return state();
 }
 

@@ -18,6 +18,9 @@ const CHECKS = [
   'nan-poison',
   'chunks',
   'paged',
+  'capture',
+  'collective',
+  'ops',
   'errors',
 ]
 /** PHSA_EMULATION=all runs every case, which takes minutes. */
@@ -50,5 +53,5 @@ describe.skipIf(missing)(`kernels on an emulated GPU${missing ? ` (skipped: ${mi
 function isChosen({ name, flops }: ConformanceCase): boolean {
   // Chunks are two problems in one: none is that small.
   if (EVERY_CASE || name.startsWith('f32/chunks/')) return true
-  return flops <= TINY_FLOPS && !name.startsWith('bf16/paged/') && name !== 'f32/paged/long'
+  return flops <= TINY_FLOPS && name !== 'f32/paged/long'
 }

@@ -1,0 +1,70 @@
+import { expect, test } from 'vitest'
+import { openBackend } from '../src/open-backend.js'
+import { blockRanges } from '../src/ops/block-ranges.js'
+import { FakeDriver, fakeArchive } from './fake-driver.js'
+
+const COPIES = ['cuMemcpyHtoDAsync', 'cuMemcpyDtoHAsync', 'cuStreamSynchronize', 'cuEventSynchronize']
+
+test('items are shared out to launches, each with thread blocks of its own', () => {
+  const ranges = blockRanges([3, 0, 1, 2, 5], 2, (blocks) => blocks)
+  expect(ranges).toEqual([
+    {
+      items: [
+        { item: 3, firstBlock: 0 },
+        { item: 1, firstBlock: 3 },
+      ],
+      blocks: 4,
+    },
+    {
+      items: [
+        { item: 2, firstBlock: 0 },
+        { item: 5, firstBlock: 2 },
+      ],
+      blocks: 7,
+    },
+  ])
+  expect(blockRanges([0], 2, (blocks) => blocks)).toEqual([])
+})
+
+test('hundreds of parameters are a few launches, whose addresses travel with them: nothing is uploaded or waited for', () => {
+  const archive = fakeArchive(['gradient_squares', 'gradient_total', 'adamw_step'])
+  const driver = new FakeDriver({}, archive)
+  const backend = openBackend(driver, archive, 0)
+  const { memory, ops } = backend
+  const parameters = Array.from({ length: 310 }, (_, index) => {
+    const make = (dtype: 'f32' | 'bf16') => memory.alloc([5000 + index], dtype)
+    return { value: make('bf16'), gradient: make('bf16'), mean: make('f32'), variance: make('f32'), master: make('f32'), weightDecay: 0.1 }
+  })
+  const control = memory.alloc([3], 'f32')
+  const before = driver.calls.length
+  const norm = ops.gradientNorm(
+    parameters.map(({ gradient }) => gradient),
+    1,
+  )
+  ops.adamw(parameters, control, norm, { beta1: 0.9, beta2: 0.95, epsilon: 1e-8 })
+  const kernels = driver.launches.map(({ kernel }) => kernel)
+  expect(kernels).toEqual([...Array(3).fill('gradient_squares'), 'gradient_total', ...Array(6).fill('adamw_step')])
+  // Two thread blocks of 4,096 elements each.
+  expect(driver.launches.slice(4).map(({ grid }) => grid[0])).toEqual([...Array(5).fill(120), 20])
+  expect(driver.calls.slice(before).filter((call) => COPIES.includes(call))).toEqual([])
+  const last = parameters[parameters.length - 1]
+  const packed = new DataView(driver.launches[driver.launches.length - 1].params.buffer)
+  expect(packed.getBigUint64(9 * 64, true)).toBe(memory.address(last.value))
+  backend.dispose()
+})
+
+test('ops on nothing launch nothing that reads or writes', () => {
+  const archive = fakeArchive(['gradient_total', 'add_column_sums_f32'])
+  const driver = new FakeDriver({}, archive)
+  const { memory, ops } = openBackend(driver, archive, 0)
+  const none = memory.alloc([0, 8], 'f32')
+  const ids = memory.alloc([0], 'i32')
+  const table = memory.alloc([4, 8], 'f32')
+  ops.embedding(table, ids)
+  ops.embeddingBackward(none, ids, table)
+  ops.add(none, none)
+  ops.rmsNorm(none, memory.alloc([8], 'f32'), 1e-6)
+  expect(driver.launches).toEqual([])
+  ops.gradientNorm([none], 1)
+  expect(driver.launches.map(({ kernel }) => kernel)).toEqual(['gradient_total'])
+})

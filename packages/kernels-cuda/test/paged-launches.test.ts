@@ -1,0 +1,149 @@
+import { type AttentionSpec, isPhsaError, OutOfMemoryError, type PagedBatch, type Tensor } from '@phsa/core'
+import { expect, test } from 'vitest'
+import { rulesOf } from '../src/attention/call-params.js'
+import type { KernelMemory } from '../src/attention/kernel-host.js'
+import type { KernelLaunch } from '../src/driver/kernel-launch.js'
+import { attendPaged } from '../src/paged/attend-paged.js'
+import { hasSelectPaged, selectPaged } from '../src/paged/select-paged.js'
+import { HOPPER_SPEC } from './hopper-spec.js'
+
+const MULTIPROCESSORS = 132
+const HOPPER = /./
+const AMPERE = /^(?!.*_sm90)/
+
+test.each<[string, Partial<Call>]>([
+  ['select_decode_sm90_d128_n1_c8', {}],
+  ['select_decode_sm90_d128_n1_c4', { sequences: 4 }],
+  ['select_decode_sm90_d128_n1_c2', { sequences: 8 }],
+  ['select_decode_sm90_d128_n1_c2', { sequences: 64 }],
+  ['select_decode_sm90_d128_n1_c8', { queries: 4 }],
+  ['select_decode_sm90_d128_n2_c8', { queries: 8 }],
+  ['select_decode_sm90_d128_n2_c8', { change: { heads: 128 } }],
+  ['select_paged_d128_n4', { queries: 9 }],
+  ['select_paged_d128_n1', { sequences: 64, queries: 4 }],
+  ['select_paged_d128_n1', { kernels: AMPERE }],
+  ['select_paged_d64_n1', { change: { headDim: 64 }, kernels: AMPERE }],
+  ['select_paged_d128_n2', { change: { heads: 128 }, kernels: AMPERE }],
+  // Scores that shared memory has no room for.
+  ['select_paged_d128_n1', { keys: 2 ** 22, change: { heads: 64 } }],
+])('blocks are chosen by %s for %j', (kernel, call) => {
+  const launches = launchesOf(call).filter(({ kernel }) => kernel.startsWith('select'))
+  expect(launches.map(({ kernel }) => kernel)).toEqual([kernel])
+  expect(launches[0].overlaps).toEqual(['append_tokens'])
+})
+
+test.each<[string, Partial<Call>]>([
+  ['attend_decode_sm90_d128_n1', {}],
+  ['attend_decode_sm90_d128_n1', { sequences: 2 }],
+  ['attend_paged_d128_n1', { sequences: 3 }],
+  ['attend_paged_d128_n1', { kernels: AMPERE }],
+  ['attend_paged_d128_n2', { change: { heads: 128 } }],
+])('attention is by %s for %j', (kernel, call) => {
+  const launches = launchesOf(call).filter(({ kernel }) => kernel.startsWith('attend'))
+  expect(launches.map(({ kernel }) => kernel)).toEqual([kernel])
+  expect(launches[0].overlaps).toEqual(['select_'])
+})
+
+test('a few queries share the GPU, many have a thread block each', () => {
+  const blocksOf = (sequences: number) => launchesOf({ sequences, kernels: AMPERE }).slice(-1)[0].grid[0] / (8 * sequences)
+  expect([blocksOf(1), blocksOf(8), blocksOf(64), blocksOf(1000)]).toEqual([64, 8, 1, 1])
+})
+
+test('a long chunk is worked in parts, shorter ones where memory is short', () => {
+  const call = { queries: 4096, keys: 131072 }
+  const [bytes, parts] = [
+    [2 ** 40, 2 ** 27],
+    [0, 0],
+  ]
+  for (const [index, free] of bytes.entries())
+    parts[index] = launchesOf({ ...call, free }).filter(({ kernel }) => kernel.startsWith('select')).length
+  expect(parts[0]).toBeGreaterThan(1)
+  expect(parts[1]).toBeGreaterThan(parts[0])
+})
+
+test('where not even one part has room it says so', () => {
+  const failure = (() => {
+    try {
+      launchesOf({ queries: 4096, keys: 131072, free: 1000 })
+    } catch (error) {
+      return error
+    }
+  })()
+  expect(isPhsaError(failure, 'out-of-memory')).toBe(true)
+})
+
+test.each<[boolean, Partial<AttentionSpec>]>([
+  [true, {}],
+  [true, { headDim: 32 }],
+  [true, { score: 'logit' }],
+  [false, { dtype: 'f32' }],
+  [false, { representatives: 2 }],
+  [false, { score: 'overlap', representatives: 1 }],
+])('%s: representatives are kept in f16 for %j', (kept, change) => {
+  expect(hasSelectPaged({ ...HOPPER_SPEC, ...change })).toBe(kept)
+})
+
+interface Call {
+  change: Partial<AttentionSpec>
+  sequences: number
+  /** Of each sequence. */
+  queries: number
+  keys: number
+  kernels: RegExp
+  /** Bytes that scratch memory may take. */
+  free: number
+}
+
+/** What selectPaged and attendPaged launch on a GPU whose kernels match. */
+function launchesOf({ change = {}, sequences = 1, queries = 1, keys = 32768, kernels = HOPPER, free = 2 ** 40 }: Partial<Call>) {
+  const spec = { ...HOPPER_SPEC, ...change }
+  const launches: KernelLaunch[] = []
+  const device = {
+    multiprocessors: MULTIPROCESSORS,
+    hasKernel: (name: string) => kernels.test(name),
+    launch: (launch: KernelLaunch) => launches.push(launch),
+  }
+  const memory = {
+    scratch: (bytes: number, run: (scratch: { address: bigint }) => unknown) => {
+      if (bytes > free) throw new OutOfMemoryError('too much')
+      return run({ address: 4096n })
+    },
+  } as unknown as KernelMemory
+  const tensor = {} as Tensor
+  const batch: PagedBatch = {
+    sequences,
+    queryTokens: sequences * queries,
+    maxQueries: queries,
+    maxKeys: keys,
+    maxTopK: spec.topK,
+    queryStarts: tensor,
+    keyLengths: tensor,
+    pageTable: tensor,
+    topK: tensor,
+    denseBelow: tensor,
+  }
+  const common = {
+    q: 256n,
+    selected: 256n,
+    arrivals: 256n,
+    sequences: {
+      queryStarts: 256n,
+      keyStarts: 0n,
+      blockStarts: 0n,
+      keyLengths: 256n,
+      pageTable: 256n,
+      topK: 256n,
+      denseBelow: 256n,
+      sequences,
+      queryTokens: batch.queryTokens,
+      keyTokens: 0,
+      blocks: 0,
+      pagesPerSequence: Math.ceil(keys / 64),
+      pageTokens: 64,
+    },
+    rules: rulesOf(spec),
+  }
+  selectPaged(device, memory, spec, batch, { ...common, reps: 256n })
+  attendPaged(device, memory, spec, { ...common, k: 256n, v: 256n, out: 256n, lse: 256n })
+  return launches
+}
