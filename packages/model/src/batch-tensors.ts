@@ -1,15 +1,7 @@
-import {
-  type LayerWeights,
-  type Layout,
-  type Memory,
-  PackedLayout,
-  type RopeTable,
-  type Tensor,
-  uploadLayout,
-  uploadTokenWeights,
-} from '@phsa/core'
+import { type LayerWeights, type Layout, PackedLayout, type RopeTable, type Tensor, uploadLayout, uploadTokenWeights } from '@phsa/core'
 import type { LayerPlan } from './attention-choice.js'
 import type { DecoderConfig } from './decoder-config.js'
+import type { Uploads } from './rewritten-tensors.js'
 import type { TokenBatch } from './token-batch.js'
 
 /** A batch on its device: everything that the layers of one pass share. Belongs to the scope it was made in. */
@@ -25,7 +17,7 @@ export interface BatchTensors {
 
 /** @param ropeFor gives a rotary table for that many positions */
 export function uploadBatch(
-  memory: Memory,
+  memory: Uploads,
   batch: TokenBatch,
   plan: LayerPlan,
   config: DecoderConfig,

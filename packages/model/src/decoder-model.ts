@@ -17,11 +17,12 @@ import {
 import { type AttentionChoice, type LayerPlan, planLayers } from './attention-choice.js'
 import { type BatchTensors, uploadBatch } from './batch-tensors.js'
 import { type DecoderConfig, requireFit } from './decoder-config.js'
-import { type LayerActivations, type LayerContext, layerBackward, layerForward } from './decoder-layer.js'
+import { type LayerActivations, type LayerContext, type LayerDistillation, layerBackward, layerForward } from './decoder-layer.js'
 import { meanOf } from './device-mean.js'
 import { initialParameters } from './initial-parameters.js'
 import { InvalidInputError } from './invalid-input-error.js'
 import { EMBEDDING, FINAL_NORM, layerRoles, OUTPUT_HEAD, parameterShapes } from './parameter-shapes.js'
+import type { Uploads } from './rewritten-tensors.js'
 import { uploadRopeTable } from './rope-tables.js'
 import { requireIds, requireTokens, type TokenBatch, type TrainingBatch } from './token-batch.js'
 
@@ -49,6 +50,16 @@ export interface DistillationChoice {
 export interface TrainingLosses extends CrossEntropyOutput {
   /** f32 [1]: mean over the layers that select, without the coefficient; undefined without distillation or where every layer is dense. */
   readonly distillationLoss: Tensor | undefined
+}
+
+/** What a training step reads, on the device; see `DecoderModel.uploadTraining`. */
+export interface TrainingTensors {
+  readonly plan: LayerPlan
+  readonly batch: BatchTensors
+  /** i32 [T] and f32 [T]. */
+  readonly targets: { readonly targets: Tensor; readonly weights: Tensor }
+  /** `coefficient` is that of one layer, and `share` [1, 1] one over the number of layers that select. */
+  readonly distillation: (LayerDistillation & { readonly share: Tensor }) | undefined
 }
 
 /** What one layer's attention works on, for measures and inspection. */
@@ -81,6 +92,8 @@ export class DecoderModel {
   /** By Hugging Face name; shapes as in `parameterShapes`. */
   readonly parameters: ReadonlyMap<string, Tensor>
   #rope: RopeTable
+  /** Replaced by larger ones; a recorded step may go on reading them. */
+  readonly #outgrownRopes: RopeTable[] = []
 
   /** Takes ownership of the parameters, one for each entry of `parameterShapes(config)`. `create` and `loadModel` are the usual ways here. */
   constructor(options: DecoderModelOptions, parameters: ReadonlyMap<string, Tensor>) {
@@ -142,15 +155,14 @@ export class DecoderModel {
     if (positions <= this.#rope.cos.shape[0]) return
     const { memory } = this.backend
     const larger = uploadRopeTable(memory, positions, this.config)
-    this.#rope.cos.dispose()
-    this.#rope.sin.dispose()
+    this.#outgrownRopes.push(this.#rope)
     this.#rope = larger
   }
 
   /** The rotary table for that many positions: the model's, or one that belongs to the caller's scope when it is too short. */
-  ropeFor(positions: number): RopeTable {
+  ropeFor(positions: number, uploads: Uploads = this.backend.memory): RopeTable {
     if (positions <= this.#rope.cos.shape[0]) return this.#rope
-    return uploadRopeTable(this.backend.memory, positions, this.config)
+    return uploadRopeTable(uploads, positions, this.config)
   }
 
   /**
@@ -188,16 +200,43 @@ export class DecoderModel {
     gradients: ReadonlyMap<string, Tensor>,
     distillation?: DistillationChoice,
   ): TrainingLosses {
-    const { memory, ops } = this.backend
     this.#requireGradients(gradients)
+    return this.backend.memory.scope(() => this.train(this.uploadTraining(batch, attention, distillation), gradients))
+  }
+
+  /**
+   * What a training step reads, for `train`. The tensors belong to the caller, or to the scope around the call.
+   * @param uploads makes the tensors: with `RewrittenTensors` a later batch of the same lengths takes the place of an earlier one
+   */
+  uploadTraining(
+    batch: TrainingBatch,
+    attention: AttentionChoice,
+    distillation?: DistillationChoice,
+    uploads: Uploads = this.backend.memory,
+  ): TrainingTensors {
+    const plan = planLayers(attention, this.config, this.dtype)
+    const layers = Math.max(1, plan.sparseLayers.length)
+    const share = this.dtype === 'f64' ? Float64Array.of(1 / layers) : Float32Array.of(1 / layers)
+    return {
+      plan,
+      batch: this.#upload(batch, plan, uploads),
+      targets: this.#uploadTargets(batch, uploads),
+      distillation: distillation && {
+        rows: uploads.upload(distillation.rows, [distillation.rows.length]),
+        coefficient: distillation.coefficient / layers,
+        share: uploads.upload(share, [1, 1]),
+      },
+    }
+  }
+
+  /** `lossAndGradients` on what `uploadTraining` gave, without any upload: the part that a backend can record, for policies that choose on the device. */
+  train({ plan, batch, targets, distillation }: TrainingTensors, gradients: ReadonlyMap<string, Tensor>): TrainingLosses {
+    const { memory, ops } = this.backend
     return memory.scope(() => {
-      const plan = planLayers(attention, this.config, this.dtype)
-      const tensors = this.#upload(batch, plan)
-      const targets = this.#uploadTargets(batch)
       const kept: { input: Tensor; selected: Tensor; activations: LayerActivations | undefined }[] = []
-      let x = ops.embedding(this.#parameter(EMBEDDING), tensors.ids)
+      let x = ops.embedding(this.#parameter(EMBEDDING), batch.ids)
       for (let layer = 0; layer < this.config.layers; layer++) {
-        const context = this.#context(layer, plan, tensors)
+        const context = this.#context(layer, plan, batch)
         const input = x
         if (this.recompute) {
           // The selection is small, and choosing again costs time and, where blocks are drawn at random, gives others.
@@ -219,18 +258,14 @@ export class DecoderModel {
       const { loss, tokenLosses, dHidden } = ops.crossEntropyBackward({ hidden, head: this.head, ...targets }, gradients.get(headName)!)
       let dx = ops.rmsNormBackward(dHidden, x, this.#parameter(FINAL_NORM), this.config.rmsNormEpsilon, gradients.get(FINAL_NORM)!)
 
-      const sampled = distillation && {
-        rows: memory.upload(distillation.rows, [distillation.rows.length]),
-        coefficient: distillation.coefficient / Math.max(1, plan.sparseLayers.length),
-      }
       const distilled: Tensor[] = []
       for (let layer = this.config.layers - 1; layer >= 0; layer--) {
-        const context = this.#context(layer, plan, tensors)
+        const context = this.#context(layer, plan, batch)
         const { input, selected, activations } = kept[layer]
         const dOutput = dx
         const result = memory.scope(() => {
           const saved = activations ?? layerForward(context, input, selected)
-          const sampledHere = plan.sparseLayers.includes(layer) ? sampled : undefined
+          const sampledHere = plan.sparseLayers.includes(layer) ? distillation : undefined
           return layerBackward(context, dOutput, saved, layerRoles(gradients, layer), sampledHere)
         })
         // Freed as the pass walks down: the gradients need the room that the activations leave.
@@ -238,8 +273,8 @@ export class DecoderModel {
         dx = result.dInput
         if (result.distillationLoss) distilled.push(result.distillationLoss)
       }
-      ops.embeddingBackward(dx, tensors.ids, gradients.get(EMBEDDING)!)
-      return { loss, tokenLosses, distillationLoss: meanOf(this.backend, distilled) }
+      ops.embeddingBackward(dx, batch.ids, gradients.get(EMBEDDING)!)
+      return { loss, tokenLosses, distillationLoss: distillation && meanOf(this.backend, distilled, distillation.share) }
     })
   }
 
@@ -269,8 +304,10 @@ export class DecoderModel {
   /** Frees the parameters; the backend stays. Disposing twice is allowed. */
   dispose(): void {
     for (const tensor of this.parameters.values()) tensor.dispose()
-    this.#rope.cos.dispose()
-    this.#rope.sin.dispose()
+    for (const { cos, sin } of [this.#rope, ...this.#outgrownRopes]) {
+      cos.dispose()
+      sin.dispose()
+    }
   }
 
   #hidden(batch: TokenBatch, attention: AttentionChoice): Tensor {
@@ -290,12 +327,12 @@ export class DecoderModel {
     return this.backend.ops.rmsNorm(x, this.#parameter(FINAL_NORM), this.config.rmsNormEpsilon)
   }
 
-  #upload(batch: TokenBatch, plan: LayerPlan): BatchTensors {
+  #upload(batch: TokenBatch, plan: LayerPlan, uploads: Uploads = this.backend.memory): BatchTensors {
     requireTokens(batch, this.config.vocabSize, this.config.maxPositions)
-    return uploadBatch(this.backend.memory, batch, plan, this.config, (positions) => this.ropeFor(positions))
+    return uploadBatch(uploads, batch, plan, this.config, (positions) => this.ropeFor(positions, uploads))
   }
 
-  #uploadTargets({ ids, targets, weights }: TrainingBatch): { targets: Tensor; weights: Tensor } {
+  #uploadTargets({ ids, targets, weights }: TrainingBatch, uploads: Uploads = this.backend.memory): TrainingTensors['targets'] {
     if (targets.length !== ids.length || weights.length !== ids.length) {
       throw new InvalidInputError(
         `there are ${ids.length} ids, ${targets.length} targets and ${weights.length} weights; give one of each a token.`,
@@ -306,8 +343,7 @@ export class DecoderModel {
       this.config.vocabSize,
       'targets',
     )
-    const { memory } = this.backend
-    return { targets: memory.upload(targets, [targets.length]), weights: memory.upload(weights, [weights.length]) }
+    return { targets: uploads.upload(targets, [targets.length]), weights: uploads.upload(weights, [weights.length]) }
   }
 
   #context(layer: number, plan: LayerPlan, { positions, rope, layout, weights }: BatchTensors): LayerContext {

@@ -1,4 +1,5 @@
-import type { Memory, RopeTable } from '@phsa/core'
+import type { RopeTable } from '@phsa/core'
+import type { Uploads } from './rewritten-tensors.js'
 import { type RopeSettings, ropeAttentionFactor, ropeFrequencies } from './rope-scaling.js'
 
 /**
@@ -21,8 +22,8 @@ export function ropeAngles(positions: number, settings: RopeSettings): { cos: Fl
 }
 
 /** Uploads the rotary table of `positions` positions; the caller disposes both tensors, or a scope does. */
-export function uploadRopeTable(memory: Memory, positions: number, settings: RopeSettings): RopeTable {
+export function uploadRopeTable(uploads: Uploads, positions: number, settings: RopeSettings): RopeTable {
   const { cos, sin } = ropeAngles(positions, settings)
   const shape = [positions, settings.headDim / 2]
-  return { cos: memory.upload(cos, shape), sin: memory.upload(sin, shape) }
+  return { cos: uploads.upload(cos, shape), sin: uploads.upload(sin, shape) }
 }

@@ -22,6 +22,15 @@ for (const { name, create } of testedBackends) {
   })
 }
 
+test('in bf16 everything is within wider bounds, and the greedy ids are the same', async () => {
+  const backend = await testedBackends[0].create()
+  const findings = await verifyModelFixture(fixture, backend, 'bf16')
+  expect(findings.filter(({ ok }) => !ok)).toEqual([])
+  expect(findings.find(({ name }) => name === 'dense: logits')?.bound).toBe(5e-2)
+  expect(Math.max(...findings.map(({ error }) => error))).toBeGreaterThan(1e-3)
+  backend.dispose()
+})
+
 /** The fixture with some expected tensors off by one part in a thousand. */
 async function withErrorsIn(names: string[]): Promise<ModelFiles> {
   const files = await folderFiles(fixture)

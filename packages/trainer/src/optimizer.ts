@@ -43,15 +43,22 @@ export class Optimizer {
   }
 
   /**
-   * One step from the gradients as they stand; where their norm or a loss is not finite nothing changes. Inside of a memory scope.
+   * Says what the next `apply` steps with.
    * @param count steps taken, skipped ones left out and this one included
+   */
+  schedule(learningRate: number, count: number): void {
+    const { beta1, beta2 } = this.#settings
+    this.#model.backend.memory.write(this.#control, Float32Array.of(learningRate, 1 - beta1 ** count, 1 - beta2 ** count))
+  }
+
+  /**
+   * One step from the gradients as they stand; where their norm or a loss is not finite nothing changes. Inside of a memory scope.
    * @param losses scalars [1] that must be finite
    * @returns f32 [2] from `gradientNorm`; its first value is not finite where nothing changed
    */
-  apply(learningRate: number, count: number, losses: readonly Tensor[]): Tensor {
-    const { memory, ops } = this.#model.backend
+  apply(losses: readonly Tensor[]): Tensor {
+    const { ops } = this.#model.backend
     const { beta1, beta2, epsilon, maxNorm } = this.#settings
-    memory.write(this.#control, Float32Array.of(learningRate, 1 - beta1 ** count, 1 - beta2 ** count))
     const norm = ops.gradientNorm([...this.gradients.values(), ...losses.map((loss) => this.#guard(loss))], maxNorm)
     ops.adamw([...this.#parameters.values()], this.#control, norm, { beta1, beta2, epsilon })
     return norm

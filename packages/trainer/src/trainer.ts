@@ -6,11 +6,12 @@ import { Optimizer } from './optimizer.js'
 import { attentionAt } from './step-attention.js'
 import type { StepEvent } from './step-event.js'
 import { StepLog } from './step-log.js'
+import { StepRecorder } from './step-recorder.js'
 import { planTraining, type TrainerOptions, type TrainerPlan } from './trainer-options.js'
 import type { PackedRow, RowSource } from './training-data.js'
 import { TrainingDivergedError } from './training-diverged-error.js'
 import { type RunPosition, requireSameRun, requireStepsLeft, trainingRecord } from './training-record.js'
-import { trainingStep } from './training-step.js'
+import { type StepInput, trainingStep } from './training-step.js'
 import { type ValidationResult, validate } from './validation.js'
 
 /** A training run: iterate it, once, and it trains a step for each event. */
@@ -46,7 +47,11 @@ async function* train(options: TrainerOptions, plan: TrainerPlan): AsyncGenerato
   const optimizer = new Optimizer(options.model, plan.optimizer)
   try {
     const run = await TrainingRun.start(options, plan, optimizer)
-    yield* run.events()
+    try {
+      yield* run.events()
+    } finally {
+      run.release()
+    }
   } finally {
     optimizer.dispose()
   }
@@ -56,6 +61,7 @@ class TrainingRun {
   readonly #options: TrainerOptions
   readonly #plan: TrainerPlan
   readonly #optimizer: Optimizer
+  readonly #recorder: StepRecorder
   readonly #log: StepLog | undefined
   readonly #rows: RowSource
   readonly #random: RandomStream
@@ -66,6 +72,7 @@ class TrainingRun {
     this.#options = options
     this.#plan = plan
     this.#optimizer = optimizer
+    this.#recorder = new StepRecorder(options.model, optimizer)
     this.#position = position
     this.#savedStep = position.step
     this.#log = log
@@ -112,6 +119,11 @@ class TrainingRun {
     if (this.#position.step > this.#savedStep) await this.#save()
   }
 
+  /** Frees what the run holds on the device. */
+  release(): void {
+    this.#recorder.release()
+  }
+
   async #step(): Promise<StepEvent> {
     const { model, punctuation } = this.#options
     const { sequences, accumulate } = this.#plan.batch
@@ -119,7 +131,7 @@ class TrainingRun {
     const point = this.#pointAt(tokens)
     const learningRate = learningRateAt(step, this.#plan.learningRate)
     const started = performance.now()
-    const result = await trainingStep({
+    const input: StepInput = {
       model,
       punctuation,
       optimizer: this.#optimizer,
@@ -132,7 +144,8 @@ class TrainingRun {
       learningRate,
       count: updates + 1,
       random: this.#random,
-    })
+    }
+    const result = await trainingStep(input, this.#recorder)
     const seconds = (performance.now() - started) / 1000
     const skipped = !Number.isFinite(result.gradientNorm)
     this.#position = {
@@ -165,6 +178,8 @@ class TrainingRun {
     const { validation, steps } = this.#plan
     const { step } = this.#position
     if (!validation || (step % validation.every !== 0 && step !== steps)) return undefined
+    // Its memory is needed; recording anew costs as much as queueing a step once.
+    this.#recorder.release()
     return validate(model, validation.batches, attentionAt(point, this.#plan, model, 0))
   }
 
