@@ -1,6 +1,6 @@
 // Makes a folder that runs `phsa` on any 64-bit Linux machine without npm, Node or network, such as a GPU machine: this machine's Node, the
-// command in one bundle with the packages it uses, its assets, the CUDA kernels, the fixtures of `phsa verify`, and `bench-attention`, which measures
-// attention on the GPU beside its peers (benchmarks/README.md).
+// command in one bundle with the packages it uses, its assets, the CUDA kernels, the fixtures of `phsa verify`, and `bench-attention`,
+// `bench-decode` and `bench-model`, which measure attention, steps of decoding and a whole model on the GPU beside their peers (benchmarks/README.md).
 //
 //   node scripts/pack-offline.mjs [--out <folder>] [--no-build]
 //
@@ -70,7 +70,13 @@ async function bundleCommand() {
   await build({
     config: false,
     silent: true,
-    entry: { main: join(cli, 'dist/main.js'), 'bench-attention': join(root, 'benchmarks/attention/main.ts') },
+    entry: {
+      main: join(cli, 'dist/main.js'),
+      'bench-attention': join(root, 'benchmarks/attention/main.ts'),
+      'bench-decode': join(root, 'benchmarks/decode/main.ts'),
+      'bench-model': join(root, 'benchmarks/model/main.ts'),
+      'bench-collective': join(root, 'benchmarks/collective/main.ts'),
+    },
     outDir: join(out, 'app/dist'),
     format: 'esm',
     platform: 'node',
@@ -91,7 +97,8 @@ function copyAssets() {
   cpSync(join(root, 'apps/cli/assets'), join(out, 'app/assets'), { recursive: true })
   cpSync(join(root, 'fixtures/attention'), join(out, 'fixtures/attention'), { recursive: true })
   cpSync(join(root, 'fixtures/models'), join(out, 'fixtures/models'), { recursive: true })
-  for (const name of ['attention.py', 'sparse_attention.py']) cpSync(join(root, 'benchmarks/peers', name), join(out, 'peers', name))
+  for (const name of ['attention.py', 'model.py', 'sparse_attention.py'])
+    cpSync(join(root, 'benchmarks/peers', name), join(out, 'peers', name))
   for (const name of ['phsa-kernels.fatbin', 'phsa-kernels.json']) {
     const file = join(root, 'packages/kernels-cuda/dist', name)
     if (existsSync(file)) cpSync(file, join(out, 'app/dist', name))
@@ -172,6 +179,58 @@ code=0
 "$node" "$here/app/dist/bench-attention.js" --out "$out/ours.json" --commit "${commit()}" $small $only $seconds || code=$?
 [ -z "$with_table" ] || peers peers-flex "--only flex --seconds 25"
 exit $code
+`,
+    'bench-decode': `#!/bin/sh
+# Measures steps of decoding over paged caches on this machine's GPU: ./bench-decode OUT [--small] [--seconds N]
+# Leaves OUT/decode.json. Under two minutes; --small only shows that everything works.
+${UNPACK_NODE}[ $# -gt 0 ] || { echo "usage: bench-decode OUT [--small] [--seconds N]" >&2; exit 2; }
+out=$1
+shift
+mkdir -p "$out"
+exec "$node" "$here/app/dist/bench-decode.js" --out "$out/decode.json" --commit "${commit()}" "$@"
+`,
+    'bench-model': `#!/bin/sh
+# Measures a model of the Qwen3-0.6B shape on this machine's GPU: ./bench-model OUT [--small] [--only prefill|train|decode]... [--seconds N]
+# Leaves OUT/ours.json, and OUT/peers.json where python3 has PyTorch. Under three minutes; --small only shows that everything works.
+# --only measures some rows. --seconds is for ours alone.
+${UNPACK_NODE}usage() {
+  echo "usage: bench-model OUT [--small] [--only prefill|train|decode]... [--seconds N]" >&2
+  exit 2
+}
+[ $# -gt 0 ] || usage
+out=$1
+shift
+small= only= seconds= peers=
+while [ $# -gt 0 ]; do
+  case "$1 \${2:-}" in
+    "--small "*) small=--small ;;
+    "--only prefill" | "--only train" | "--only decode")
+      only="$only --only $2"
+      [ "$2" = decode ] || peers="$peers\${peers:+,}$2"
+      shift
+      ;;
+    "--seconds "[0-9]*) seconds="--seconds $2" && shift ;;
+    *) usage ;;
+  esac
+  shift
+done
+[ -n "$only" ] || peers=prefill,train
+# A run is a folder: peers of one beside ours of another would give factors across clocks.
+if [ -e "$out/ours.json" ]; then
+  echo "$out holds a run; give another folder" >&2
+  exit 2
+fi
+mkdir -p "$out"
+# PyTorch in the same run, because clocks differ from machine to machine; a peer that is missing must not keep ours from being measured.
+[ -z "$peers" ] || python3 "$here/peers/model.py" --out "$out/peers.json" --only "$peers" $small || echo "no peers: python3 with PyTorch and a GPU is needed" >&2
+exec "$node" "$here/app/dist/bench-model.js" --out "$out/ours.json" --commit "${commit()}" $small $only $seconds
+`,
+    'bench-collective': `#!/bin/sh
+# Measures sums over this machine's first two GPUs beside NCCL by itself, and kills one of two ranks: ./bench-collective OUT [--small]
+# Leaves OUT/collective.json. Under a minute. NCCL is looked for as the system does; PHSA_NCCL names its file or folder.
+${UNPACK_NODE}[ $# -gt 0 ] || { echo "usage: bench-collective OUT [--small]" >&2; exit 2; }
+mkdir -p "$1"
+exec "$node" "$here/app/dist/bench-collective.js" --out "$1/collective.json" --commit "${commit()}" $2
 `,
   }
   for (const [name, text] of Object.entries(starters)) {

@@ -1,6 +1,6 @@
 import { isPhsaError } from '@phsa/core'
 import { type ConformanceCase, runConformance } from '@phsa/core/testing'
-import type { CudaAttentionBackend } from '@phsa/kernels-cuda'
+import type { CudaModelBackend } from '@phsa/kernels-cuda'
 import { AttentionDataSource } from './attention-data.js'
 import type { DeviceResult, DeviceRow } from './device-result.js'
 import { WARM_UP } from './device-timing.js'
@@ -10,7 +10,7 @@ import { type PlannedProblem, plannedProblems, type RowGroup, smallProblems } fr
 
 /** What is measured and who hears of it. */
 export interface BenchAttention {
-  readonly create: () => Promise<CudaAttentionBackend>
+  readonly create: () => Promise<CudaModelBackend>
   readonly commit?: string
   /** Short sequences and few calls, to see that everything works. */
   readonly small: boolean
@@ -88,7 +88,7 @@ function isGateCase({ name, flops }: ConformanceCase): boolean {
   return /^bf16\/(pool|select|attend|attend-backward|nan-poison)\//.test(name) && flops <= MOST_CASE_FLOPS
 }
 
-async function checkMemory(backend: CudaAttentionBackend, small: boolean, log: (line: string) => void) {
+async function checkMemory(backend: CudaModelBackend, small: boolean, log: (line: string) => void) {
   const memory = await checkFlatMemory(backend, small ? CALLS.small : CALLS.usual)
   log(`memory over ${memory.calls} calls: ${memory.flat ? 'flat' : 'NOT FLAT'}`)
   return memory

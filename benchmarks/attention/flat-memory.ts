@@ -1,5 +1,5 @@
 import { attentionSpec, PackedLayout, PHSA_4K, uploadLayout } from '@phsa/core'
-import type { CudaAttentionBackend } from '@phsa/kernels-cuda'
+import type { CudaModelBackend } from '@phsa/kernels-cuda'
 import type { MemoryFlatness } from './device-result.js'
 import { NormalPool } from './normal-pool.js'
 
@@ -11,7 +11,7 @@ const CALLS_A_ROUND = 4
 const LOOKS = 10
 
 /** Calls the attention kernels again and again on new tensors, and looks whether the GPU's memory stays as it was after the first of each length. */
-export async function checkFlatMemory(backend: CudaAttentionBackend, calls: number): Promise<MemoryFlatness> {
+export async function checkFlatMemory(backend: CudaModelBackend, calls: number): Promise<MemoryFlatness> {
   const rounds = Math.ceil(calls / CALLS_A_ROUND)
   const every = Math.max(LENGTHS.length, Math.floor(rounds / LOOKS))
   const values = new NormalPool(4, 2 ** 16).take(Math.max(...LENGTHS) * HEADS.heads * HEADS.headDim, 1)
@@ -34,7 +34,7 @@ export async function checkFlatMemory(backend: CudaAttentionBackend, calls: numb
 }
 
 /** Waits at its end, so that a failure shows where it happened and the queue does not grow without bound. */
-async function oneRound({ attention, memory }: CudaAttentionBackend, values: Float32Array, length: number): Promise<void> {
+async function oneRound({ attention, memory }: CudaModelBackend, values: Float32Array, length: number): Promise<void> {
   const spec = attentionSpec({ ...PHSA_4K, topK: 4 }, HEADS)
   const lse = memory.scope(() => {
     const rows = (heads: number) =>

@@ -1,6 +1,6 @@
 import { type AttentionSpec, isPhsaError, PackedLayout, poolingWeights, RandomStream, type Tensor, uploadLayout } from '@phsa/core'
 import type { TensorCheck } from '@phsa/core/testing'
-import type { CudaAttentionBackend } from '@phsa/kernels-cuda'
+import type { CudaModelBackend } from '@phsa/kernels-cuda'
 import type { AttentionData, AttentionDataSource } from './attention-data.js'
 import type { DeviceRow } from './device-result.js'
 import { type DeviceInputs, timeAttention } from './device-timing.js'
@@ -26,7 +26,7 @@ const LAMBDA = 0.5
 
 /** Measures the specs of a problem, each only after its sampled rows agreed with float64. Its tensors are freed. */
 export async function* measureProblem(
-  backend: CudaAttentionBackend,
+  backend: CudaModelBackend,
   source: AttentionDataSource,
   { group, length, data, specs, backward }: PlannedProblem,
 ): AsyncGenerator<DeviceRow> {
@@ -72,7 +72,7 @@ function tokenWeights(length: number, blockSize: number): Float32Array {
 
 /** The gradient of one set's output is the other set's queries: numbers of the right shape that are there already. */
 function uploadInputs(
-  { memory }: CudaAttentionBackend,
+  { memory }: CudaModelBackend,
   sets: readonly AttentionData[],
   isCopied: boolean,
   weights: Float32Array,
@@ -96,7 +96,7 @@ function uploadInputs(
 
 /** Runs everything once and downloads what is compared. */
 async function compute(
-  { attention, memory }: CudaAttentionBackend,
+  { attention, memory }: CudaModelBackend,
   { q, k, v, dOut, weights, layout }: DeviceInputs,
   spec: AttentionSpec,
   backward: boolean,

@@ -35,7 +35,7 @@ export const backends: readonly BackendEntry[] = [
 ]
 
 /** What `--backend` may leave out: tried in this order, the first that works here and supports the spec. */
-const PREFERENCE = ['tfjs']
+const PREFERENCE = ['cuda', 'tfjs']
 
 /** What a backend must do at least where no model says more. */
 const USUAL_SPEC: AttentionSpec = attentionSpec(PHSA_4K, { heads: 4, kvHeads: 2, headDim: 32, dtype: 'f32' })
@@ -102,7 +102,7 @@ async function openTfjs(options?: TfjsOptions): Promise<ModelBackend> {
 }
 
 /** Imported when it is asked for, as above. */
-async function openCuda(): Promise<AttentionBackend> {
+async function openCuda(): Promise<ModelBackend> {
   const { cuda } = await import('@phsa/kernels-cuda')
   return cuda()
 }

@@ -45,6 +45,13 @@ describe('phsa generate', () => {
     expect(report.seconds).toBeGreaterThan(0)
   })
 
+  test('a model in bf16, and a type that the backend does not have', async () => {
+    expect((await reportOf(...drawn, '--dtype', 'bf16')).newTokens).toBe(12)
+    const { code, stderr } = await refusal(['generate', '--model', model, '--backend', 'tfjs-cpu', '--dtype', 'bf16', '--prompt', 'p'])
+    expect(code).toBe(2)
+    expect(stderr).toContain('dtype is bf16')
+  })
+
   test('a stop text ends the printed text and the reported one at the same place', async () => {
     const { text } = await reportOf(...drawn)
     const stop = ['--stop', text.slice(5, 8), '--stop', text.slice(4, 6)]

@@ -2,7 +2,7 @@ import { cpSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { parseSafetensors } from '@phsa/core'
 import { describe, expect, test } from 'vitest'
-import { fixtures, runPhsa, temporaryFolder } from './run-phsa.js'
+import { fixtures, refusal, runPhsa, temporaryFolder } from './run-phsa.js'
 
 const small = join(fixtures, 'attention/small.safetensors')
 
@@ -59,6 +59,20 @@ describe('phsa verify', () => {
     expect(code).toBe(2)
     expect(stderr).toContain('truncated.safetensors')
     expect(stderr.trim().split('\n')).toHaveLength(1)
+  })
+
+  test('a model folder in bf16 has wider bounds', async () => {
+    const folder = join(fixtures, 'models/qwen3-tiny')
+    const { code, stdout } = await runPhsa(['verify', folder, '--backend', 'reference', '--dtype', 'bf16', '--json'])
+    expect(code).toBe(0)
+    const { findings } = JSON.parse(stdout) as { findings: { name: string; error: number; bound: number }[] }
+    expect(findings.find(({ name }) => name === 'dense: logits')).toMatchObject({ bound: 5e-2 })
+  })
+
+  test('an attention file has a type of its own', async () => {
+    const { code, stderr } = await refusal(['verify', small, '--backend', 'reference', '--dtype', 'bf16'])
+    expect(code).toBe(2)
+    expect(stderr).toContain('--dtype is for model folders')
   })
 
   test('a folder without a model cannot be understood', async () => {

@@ -1,4 +1,4 @@
-import { backendOption, type CommandSet, jsonOption } from './command-set.js'
+import { backendOption, type CommandSet, dtypeOption, jsonOption } from './command-set.js'
 import { nonEmpty } from './parse-value.js'
 
 /** Declares `phsa verify`, `phsa selftest` and `phsa doctor`: whether backends compute what they must. */
@@ -12,10 +12,12 @@ export function declareChecks(commands: CommandSet): void {
         'phsa verify small.safetensors',
         'phsa verify fixtures/attention --backend tfjs-wasm --json',
         'phsa verify fixtures/models/qwen3-tiny',
+        'phsa verify fixtures/models/qwen3-tiny --backend cuda --dtype bf16',
       ],
     })
     .argument('<path>', 'attention fixture (.safetensors), a folder of them, or a model folder with reference.safetensors')
     .addOption(backendOption())
+    .addOption(dtypeOption())
     .addOption(jsonOption())
     .action(commands.finish(async (path, options) => (await import('../commands/verify.js')).runVerify(path, options)))
 

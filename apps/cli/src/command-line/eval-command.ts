@@ -1,6 +1,6 @@
 import { POLICY_NAMES } from '@phsa/core'
 import { Option } from 'commander'
-import { backendOption, type CommandSet, jsonOption, listOption } from './command-set.js'
+import { backendOption, type CommandSet, dtypeOption, jsonOption, listOption } from './command-set.js'
 import { integerBetween, listOf, numberBetween, oneOf } from './parse-value.js'
 
 /** Declares `phsa eval`. */
@@ -23,6 +23,7 @@ export function declareEval(commands: CommandSet): void {
     .option('--tokens <n>', 'tokens a window', integerBetween(16), 1024)
     .option('--seed <n>', 'decides the windows, the sampled queries and the needles', integerBetween(0, 2 ** 31 - 1), 0)
     .addOption(backendOption())
+    .addOption(dtypeOption())
     .optionsGroup('What is compared:')
     .addOption(
       listOption('--policies <list>', `some of ${POLICY_NAMES.join(', ')}`, oneOf(POLICY_NAMES), ['phsa', 'mean-pool', 'infllm-v2']),

@@ -1,5 +1,5 @@
 import { Option } from 'commander'
-import { backendOption, type CommandSet, jsonOption } from './command-set.js'
+import { backendOption, type CommandSet, dtypeOption, jsonOption } from './command-set.js'
 import { integerBetween, nonEmpty, numberBetween, oneMore } from './parse-value.js'
 
 /** Declares `phsa generate`. */
@@ -23,6 +23,7 @@ export function declareGenerate(commands: CommandSet): void {
     .option('--chat', 'take the prompt as a user’s message, through the folder’s chat template')
     .option('--system <text>', 'with --chat: the system’s message', nonEmpty)
     .addOption(backendOption())
+    .addOption(dtypeOption())
     .optionsGroup('Attention:')
     .addOption(
       new Option('--top-k <n>', 'blocks selected a query, 0 to 64 (default: as the model was saved)')

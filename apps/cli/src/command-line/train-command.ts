@@ -1,6 +1,6 @@
 import { POLICY_NAMES } from '@phsa/core'
 import { Option } from 'commander'
-import { backendOption, type CommandSet, jsonOption } from './command-set.js'
+import { backendOption, type CommandSet, dtypeOption, jsonOption } from './command-set.js'
 import { integerBetween, numberBetween } from './parse-value.js'
 
 /** Declares `phsa train`. */
@@ -26,6 +26,7 @@ export function declareTrain(commands: CommandSet): void {
     .option('--accumulate <n>', 'times that --sequences are worked on in one step: larger steps in the same memory', integerBetween(1), 1)
     .option('--seed <n>', 'decides the weights and the order of the data', integerBetween(0, 2 ** 31 - 1), 0)
     .addOption(backendOption())
+    .addOption(dtypeOption())
     .optionsGroup('Learning rate:')
     .option('--learning-rate <x>', 'highest learning rate', numberBetween(1e-9, 1), 0.001)
     .option('--warmup-steps <n>', 'steps in which it rises to the highest (default: a hundredth of the steps)', integerBetween(0))

@@ -34,7 +34,6 @@ export interface BenchOptions {
 
 /** Left out unless asked for by name, and why. */
 const ON_REQUEST: Readonly<Record<string, string>> = {
-  cuda: 'it computes attention only, no whole model yet; ask for it with --backend cuda --only attention',
   tfjs: 'the best of the other TensorFlow.js engines; ask for it with --backend tfjs',
   reference: 'slow by design, what the others are compared with; ask for it with --backend reference',
 }

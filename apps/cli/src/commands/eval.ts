@@ -1,4 +1,4 @@
-import type { PhsaConfig, PolicyName } from '@phsa/core'
+import type { DType, PhsaConfig, PolicyName } from '@phsa/core'
 import { type EvaluationRow, evaluateRetrieval, evaluateSelections, heldOutBatches, type RetrievalRow, textNeedle } from '@phsa/trainer'
 import { withBackend } from '../backends.js'
 import { evaluationText } from '../evaluation/evaluation-text.js'
@@ -27,6 +27,7 @@ export interface EvalOptions {
   readonly trials?: number
   readonly seed: number
   readonly backend?: string
+  readonly dtype?: DType
   readonly out?: string
   readonly json?: boolean
 }
@@ -58,7 +59,7 @@ export async function runEval(files: readonly string[], options: EvalOptions): P
   const text = (await Promise.all(files.map(readText))).join('\n\n\n')
   return interruptible((interruption) =>
     withBackend(options.backend, async (backend) => {
-      const { model, tokenizer, punctuation } = await loadTextModel(folder, { backend })
+      const { model, tokenizer, punctuation } = await loadTextModel(folder, { backend, dtype: options.dtype })
       try {
         const subject = { model, punctuation, policies: options.policies, topKs: options.topK, seed, signal: interruption.signal }
         const data = await tokenizeText(text, tokenizer)

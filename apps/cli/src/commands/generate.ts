@@ -1,4 +1,4 @@
-import { type PhsaConfig, selectionPolicy } from '@phsa/core'
+import { type DType, type PhsaConfig, selectionPolicy } from '@phsa/core'
 import { type DecoderModel, type GenerateTextOptions, generateText, type TextTokenizer } from '@phsa/model'
 import { withBackend } from '../backends.js'
 import { ExitCode } from '../exit-code.js'
@@ -15,6 +15,7 @@ export interface GenerateOptions extends GenerationChoice, PromptChoice {
   readonly dense?: boolean
   readonly policy: string
   readonly backend?: string
+  readonly dtype?: DType
   readonly json?: boolean
 }
 
@@ -25,7 +26,7 @@ export async function runGenerate(options: GenerateOptions): Promise<ExitCode> {
   const given = await readPrompt(options)
   return interruptible((interruption) =>
     withBackend(options.backend, async (backend) => {
-      const { model, tokenizer, punctuation, generation } = await loadTextModel(options.model, { backend, phsa })
+      const { model, tokenizer, punctuation, generation } = await loadTextModel(options.model, { backend, phsa, dtype: options.dtype })
       try {
         if (generation.unsupported) {
           process.stderr.write(`generation_config.json sets ${generation.unsupported.join(', ')}, which is not followed\n`)

@@ -1,15 +1,18 @@
 import { readdir, readFile, stat } from 'node:fs/promises'
 import { join } from 'node:path'
-import { type AttentionBackend, InvalidFileError, isPhsaError, parseSafetensors } from '@phsa/core'
+import { type AttentionBackend, type DType, InvalidFileError, isPhsaError, parseSafetensors } from '@phsa/core'
 import { verifyAttentionFixture } from '@phsa/core/testing'
 import { verifyModelFixture } from '@phsa/model'
 import { modelBackend, withAttentionBackend } from '../backends.js'
 import { ExitCode } from '../exit-code.js'
 import { reportJson } from '../report-json.js'
 import { formatTable } from '../terminal/table.js'
+import { UsageError } from '../usage-error.js'
 
 export interface VerifyOptions {
   readonly backend?: string
+  /** Of a model folder: element type on the backend. */
+  readonly dtype?: DType
   readonly json?: boolean
 }
 
@@ -23,9 +26,9 @@ interface Finding {
 }
 
 /** Compares a backend with a file that was computed elsewhere (spec 11): an attention file, a folder of such files, or a model folder. Exit code 1 when something is out of bounds. */
-export async function runVerify(path: string, { backend: name, json }: VerifyOptions): Promise<ExitCode> {
+export async function runVerify(path: string, { backend: name, dtype, json }: VerifyOptions): Promise<ExitCode> {
   return withAttentionBackend(name, async (backend) => {
-    const findings: readonly Finding[] = await verifyPath(path, backend)
+    const findings: readonly Finding[] = await verifyPath(path, backend, dtype)
     const failed = findings.filter(({ ok }) => !ok)
     if (json) {
       process.stdout.write(reportJson({ path, backend: backend.name, device: backend.device, ok: failed.length === 0, findings }))
@@ -39,17 +42,26 @@ export async function runVerify(path: string, { backend: name, json }: VerifyOpt
   })
 }
 
-async function verifyPath(path: string, backend: AttentionBackend): Promise<readonly Finding[]> {
-  if (!(await stat(path)).isDirectory()) return verifyAttentionFile(path, backend)
+async function verifyPath(path: string, backend: AttentionBackend, dtype: DType | undefined): Promise<readonly Finding[]> {
+  if (!(await stat(path)).isDirectory()) {
+    refuseDType(path, dtype)
+    return verifyAttentionFile(path, backend)
+  }
   const names = await readdir(path)
   const attentionFiles = names.includes('config.json') ? [] : names.filter((name) => name.endsWith('.safetensors')).sort()
-  if (attentionFiles.length === 0) return verifyModelFixture(path, modelBackend(backend))
+  if (attentionFiles.length === 0) return verifyModelFixture(path, modelBackend(backend), dtype)
+  refuseDType(path, dtype)
   const findings: Finding[] = []
   for (const file of attentionFiles) {
     const found = await verifyAttentionFile(join(path, file), backend)
     findings.push(...found.map((finding) => ({ ...finding, name: `${file}: ${finding.name}` })))
   }
   return findings
+}
+
+/** @throws UsageError: an attention file names its own type */
+function refuseDType(path: string, dtype: DType | undefined): void {
+  if (dtype !== undefined) throw new UsageError(`${path} holds attention of a type of its own; --dtype is for model folders.`)
 }
 
 async function verifyAttentionFile(path: string, backend: AttentionBackend): Promise<Finding[]> {

@@ -1,4 +1,4 @@
-import { type ModelBackend, type PhsaConfig, PunctuationTable, phsaConfig } from '@phsa/core'
+import { type DType, type ModelBackend, type PhsaConfig, PunctuationTable, phsaConfig } from '@phsa/core'
 import { DecoderModel, type TextTokenizer } from '@phsa/model'
 import { loadTextModel } from '../load-text-model.js'
 import { openTokenizer } from '../open-tokenizer.js'
@@ -26,13 +26,15 @@ export interface LearnerChoice {
   readonly lambda?: number
   readonly sequenceTokens: number
   readonly seed: number
+  /** Element type on the backend, f32 by default. */
+  readonly dtype?: DType
 }
 
 /** Loads or makes the model of a run. The caller disposes it. @throws what `loadTextModel` and `openTokenizer` throw */
 export async function prepareLearner(choice: LearnerChoice, backend: ModelBackend): Promise<Learner> {
-  const { model: folder, hiddenSize, layers, heads, kvHeads, headDim, seed, sequenceTokens } = choice
+  const { model: folder, hiddenSize, layers, heads, kvHeads, headDim, seed, sequenceTokens, dtype } = choice
   if (folder !== undefined) {
-    const { model, tokenizer, punctuation } = await loadTextModel(folder, { backend, phsa: phsaSettings(choice) })
+    const { model, tokenizer, punctuation } = await loadTextModel(folder, { backend, phsa: phsaSettings(choice), dtype })
     return { model, tokenizer, tokenizerFolder: folder, punctuation }
   }
   const { tokenizer, folder: tokenizerFolder } = await openTokenizer(choice.tokenizer)
@@ -51,7 +53,7 @@ export async function prepareLearner(choice: LearnerChoice, backend: ModelBacken
     tieWordEmbeddings: true,
     eosTokenIds: tokenizer.eosTokenId === undefined ? [] : [tokenizer.eosTokenId],
   }
-  const model = DecoderModel.create({ config, backend, phsa: phsaConfig(phsaSettings(choice)), seed })
+  const model = DecoderModel.create({ config, backend, phsa: phsaConfig(phsaSettings(choice)), dtype, seed })
   return { model, tokenizer, tokenizerFolder, punctuation: PunctuationTable.fromTokenizer(tokenizer.json) }
 }
 

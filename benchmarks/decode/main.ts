@@ -1,0 +1,37 @@
+// Measures steps of decoding over paged caches on this machine's GPU: `bench-decode` of the offline bundle starts it.
+import { renameSync, writeFileSync } from 'node:fs'
+import { parseArgs } from 'node:util'
+import { cuda } from '@phsa/kernels-cuda'
+import { unavailableReason } from '../attention/bench-attention.js'
+import { benchDecode } from './bench-decode.js'
+
+const { values } = parseArgs({
+  options: { out: { type: 'string' }, commit: { type: 'string' }, seconds: { type: 'string' }, small: { type: 'boolean' } },
+})
+const { out, commit, seconds = '120', small = false } = values
+if (out === undefined || !(Number(seconds) >= 0)) {
+  console.error('usage: --out FILE [--seconds N] [--small] [--commit HASH]')
+  process.exit(2)
+}
+
+try {
+  const { conformance, rows } = await benchDecode({
+    create: () => cuda(),
+    commit,
+    small,
+    seconds: Number(seconds),
+    // Whole or not at all: a run that is stopped leaves what it had.
+    write: (result) => {
+      writeFileSync(`${out}.part`, `${JSON.stringify(result, undefined, 2)}\n`)
+      renameSync(`${out}.part`, out)
+    },
+    log: (line) => console.log(line),
+  })
+  const isRight = conformance.failed.length === 0 && rows.every(({ outcome }) => outcome !== 'wrong' && outcome !== 'failed')
+  process.exitCode = isRight ? 0 : 1
+} catch (error) {
+  const reason = unavailableReason(error)
+  if (reason === undefined) throw error
+  console.error(reason)
+  process.exitCode = 3
+}
