@@ -24,7 +24,7 @@ export function reportTables(report: DeviceReport): string {
     ...peerTable(latestFigures(report)),
     ...curveTable('Forward by length, 16/8 heads, m 16, topK 16, data A', 'L', lengthCurve(report)),
     ...curveTable('Forward by topK, 16/8 heads, L 32,768, data A', 'topK', topKCurve(report)),
-    each(checksText, ' '),
+    [...new Set(runs.flatMap(checkSentences))].join(' '),
   ].join('\n')
 }
 
@@ -40,10 +40,10 @@ function ratesText({ matrixFlops, copyBytes }: NonNullable<ReportRun['rates']>):
   return `${(matrixFlops / 1e12).toFixed(0)} TFLOP/s in bf16 matrix products, ${(copyBytes / 1e12).toFixed(1)} TB/s in copies`
 }
 
-function checksText({ conformance: { passed, failed }, memory }: ReportRun): string {
+function checkSentences({ conformance: { passed, failed }, memory }: ReportRun): string[] {
   const failures = failed.length > 0 ? `, ${failed.length} FAILED: ${failed.join(', ')}` : ''
-  const flatness = memory ? ` ${memory.calls.toLocaleString('en-US')} calls: device memory ${memory.flat ? 'flat' : 'NOT flat'}.` : ''
-  return `${passed} cases of the conformance suite passed before${failures}.${flatness}`
+  const flatness = memory ? [`${memory.calls.toLocaleString('en-US')} calls: device memory ${memory.flat ? 'flat' : 'NOT flat'}.`] : []
+  return [`${passed} cases of the conformance suite passed before${failures}.`, ...flatness]
 }
 
 /** Peers with a figure; of several runs the latest one. */

@@ -82,7 +82,7 @@ struct DecodeUnit {
   PHSA_DEVICE void putOut(int pair, float2 sum, float2 merged) const {
     const float share = merged.y > 0.0f ? 1.0f / merged.y : 0.0f;
     reinterpret_cast<uint32_t*>(params.out)[firstRow * (D / 2) + pair] = roundToBf16(sum.x * share, sum.y * share);
-    if (pair % (D / 2) == 0) params.lse[firstRow + pair / (D / 2)] = merged.y > 0.0f ? (merged.x + log2f(merged.y)) * 0.693147181f : -INFINITY;
+    if (pair % (D / 2) == 0) params.lse[firstRow + pair / (D / 2)] = merged.y == 0.0f ? -INFINITY : (merged.x + log2f(merged.y)) * 0.693147181f;
   }
 
   /** Adds up this thread block's slice: the result, or a part of it. */

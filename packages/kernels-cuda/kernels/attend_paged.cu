@@ -79,7 +79,7 @@ struct PagedUnit {
     const float share = total > 0.0f ? 1.0f / total : 0.0f;
     reinterpret_cast<uint32_t*>(params.out)[(firstRow * D + index) / 2] = roundToBf16(sum.x * share, sum.y * share);
     if (index % D == 0) {
-      params.lse[firstRow + index / D] = total > 0.0f ? (shared.largest[index / D] + log2f(total)) * 0.693147181f : -INFINITY;
+      params.lse[firstRow + index / D] = total == 0.0f ? -INFINITY : (shared.largest[index / D] + log2f(total)) * 0.693147181f;
     }
   }
 

@@ -1,5 +1,6 @@
 // overlap.cuh: a kernel that begins while the one before it in the queue still runs (compute capability 9.0; elsewhere these do nothing, and the host
-// asks for no overlap). It may read nothing that the one before writes until it has waited. Whoever lets the next one begin has waited itself.
+// asks for no overlap). It may read nothing that the one before writes until it has waited. Whoever lets the next one begin has waited itself, and at least
+// one thread block of every launch waits: the kernel after the next one counts on it.
 #pragma once
 #include "platform.cuh"
 

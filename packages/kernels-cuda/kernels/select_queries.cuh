@@ -1,4 +1,4 @@
-// select_queries.cuh: the queries of a warpgroup of select_blocks_sm90.cu as operands in f16: one head's, or the sum of the group's.
+// select_queries.cuh: the queries of a warpgroup of select_blocks_sm90.cu and select_pair_sm90.cu as operands in f16: one head's, or the sum of the group's.
 #pragma once
 #include "select_tiles.cuh"
 

@@ -1,4 +1,5 @@
-// select_tiles.cuh: tiles of 128 blocks' representatives, the operands in f16 of select_blocks_sm90.cu: where they lie, and how numbers are rounded.
+// select_tiles.cuh: tiles of 128 blocks' representatives, the operands in f16 of select_blocks_sm90.cu and
+// select_pair_sm90.cu: where they lie, and how numbers are rounded.
 #pragma once
 #include "hopper.cuh"
 #include "sequences.cuh"

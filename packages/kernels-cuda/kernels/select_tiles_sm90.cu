@@ -1,5 +1,5 @@
-// select_tiles_sm90.cu: rounds the representatives to f16 (11 bits) and lays them out as the operands of select_blocks_sm90.cu: 128 blocks of one sequence
-// are 32 KB that one bulk copy brings in. Bound: bytes, four in and two out an element.
+// select_tiles_sm90.cu: rounds the representatives to f16 (11 bits) and lays them out as the operands of select_blocks_sm90.cu and
+// select_pair_sm90.cu: 128 blocks of one sequence are 32 KB that one bulk copy brings in. Bound: bytes, four in and two out an element.
 #include "select_tiles.cuh"
 
 struct SelectTilesParams {

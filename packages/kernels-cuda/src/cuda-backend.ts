@@ -110,7 +110,10 @@ export class CudaBackend implements CudaModelBackend {
 
   dispose(): void {
     this.#device.checkNotCapturing('the dispose of the backend')
-    this.#products.close()
-    this.memory.close(this.#group && (() => this.#group!.close()))
+    try {
+      this.#products.close()
+    } finally {
+      this.memory.close(this.#group && (() => this.#group!.close()))
+    }
   }
 }

@@ -1,4 +1,4 @@
-import type { CapturedStep, PhsaConfig, Tensor } from '@phsa/core'
+import { type CapturedStep, isPhsaError, type ModelBackend, type PhsaConfig, type Tensor } from '@phsa/core'
 import type { PagedDecoder, PagedStep } from './paged-decoder.js'
 import { disposeChunk, type SequenceChunk, uploadChunk, writeChunk } from './sequence-chunk.js'
 import type { TokenDraw } from './token-draw.js'
@@ -10,6 +10,7 @@ export class DecodeStep {
   readonly #draw: TokenDraw
   #captured: CapturedStep<Tensor> | undefined
   #result: Tensor | undefined
+  #hasRoom = true
 
   /**
    * @param draw the caller's, who disposes it
@@ -31,7 +32,7 @@ export class DecodeStep {
     this.#draw.read(chunk.ids)
     this.#draw.advance()
     // Recorded on the second run: the first has compiled everything, and many generations have no second.
-    if (!isFirst && backend.capture && !this.#captured) this.#captured = await backend.capture(() => this.#compute())
+    if (!isFirst && backend.capture && !this.#captured && this.#hasRoom) await this.#record(backend.capture.bind(backend))
     if (this.#captured) {
       this.#captured.replay()
       return this.#captured.result
@@ -45,6 +46,16 @@ export class DecodeStep {
     this.#captured?.dispose()
     this.#result?.dispose()
     disposeChunk(this.#step)
+  }
+
+  async #record(capture: NonNullable<ModelBackend['capture']>): Promise<void> {
+    try {
+      this.#captured = await capture(() => this.#compute())
+    } catch (error) {
+      if (!isPhsaError(error, 'out-of-memory')) throw error
+      // The step alone has room, as it had before.
+      this.#hasRoom = false
+    }
   }
 
   #compute(): Tensor {

@@ -60,9 +60,9 @@ export class StepRecorder {
     this.#shape = shape
     this.#policy = attention.policy
     if (!isKnown) return undefined
-    this.#uploads.rewind()
-    const tensors = batches.map((batch, index) => this.#model.uploadTraining(batch, attention, distillations?.[index], this.#uploads))
     try {
+      this.#uploads.rewind()
+      const tensors = batches.map((batch, index) => this.#model.uploadTraining(batch, attention, distillations?.[index], this.#uploads))
       this.#captured ??= await backend.capture(() => {
         this.#optimizer.zeroGradients()
         const losses = tensors.map((each) =>

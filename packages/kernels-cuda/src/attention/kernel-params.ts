@@ -72,7 +72,7 @@ export const SelectParams = {
 /** Of select_tiles_sm90. */
 export const SelectTilesParams = { reps: 'pointer', tiles: 'pointer', sequences: Sequences, rules: Rules } as const
 
-/** Of the kernels of select_blocks_sm90.cu that choose. */
+/** Of the kernels of select_blocks_sm90.cu and select_pair_sm90.cu that choose. */
 export const SelectTensorParams = { q: 'pointer', tiles: 'pointer', selected: 'pointer', sequences: Sequences, rules: Rules } as const
 
 /** Of select_top. */

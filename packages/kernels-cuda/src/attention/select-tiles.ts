@@ -42,7 +42,7 @@ const SUMMED = { operands: 1, queries: ROWS, groupBytes: 0, blockBytes: 0, group
 const PAIRED = { operands: 1, queries: ROWS / 2, groupBytes: 0, blockBytes: VERDICT_BYTES, groups: 3, capacity: 36 }
 const STREAMED = { operands: 2, queries: ROWS, groupBytes: LIFT_BYTES, blockBytes: 0, groups: 2, capacity: 40 }
 
-/** Whether select_blocks_sm90.cu takes this call: packed, bf16, headDim 128, one representative a block, and a GPU that has it. */
+/** Whether the kernels of select_blocks_sm90.cu and select_pair_sm90.cu take this call: packed, bf16, headDim 128, one representative a block, and a GPU that has it. */
 export function hasSelectTiles(device: KernelDevice, spec: AttentionSpec, { sequences }: SelectCall): boolean {
   return (
     spec.dtype === 'bf16' &&

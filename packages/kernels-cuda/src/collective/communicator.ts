@@ -24,14 +24,19 @@ const FAREWELL = 5000
 /** This rank's end of an NCCL communicator. No call of NCCL waits for other ranks: what it has begun is looked after, for as long as the group allows. */
 export class Communicator {
   readonly #nccl: Nccl
-  readonly #handle: Handle
+  /** NCCL keeps its address and writes to it again when its own thread has connected, or has not. */
+  readonly #out: BigUint64Array
   readonly #place: GroupPlace
   #ending: Promise<void> | undefined
 
-  private constructor(nccl: Nccl, handle: Handle, place: GroupPlace) {
+  private constructor(nccl: Nccl, out: BigUint64Array, place: GroupPlace) {
     this.#nccl = nccl
-    this.#handle = handle
+    this.#out = out
     this.#place = place
+  }
+
+  get #handle(): Handle {
+    return this.#out[0]
   }
 
   /**
@@ -42,7 +47,7 @@ export class Communicator {
   static async connect(nccl: Nccl, id: Uint8Array, place: GroupPlace, failed: Promise<string>): Promise<Communicator> {
     const handle = new BigUint64Array(1)
     const result = nccl.ncclCommInitRankConfig(handle, place.size, id, place.rank, nonBlockingConfig())
-    const communicator = new Communicator(nccl, handle[0], place)
+    const communicator = new Communicator(nccl, handle, place)
     try {
       await communicator.#begun('ncclCommInitRankConfig', result, failed)
       return communicator

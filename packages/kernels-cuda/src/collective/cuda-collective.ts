@@ -12,13 +12,15 @@ import type { Handle } from '../driver/cuda-driver.js'
 import type { Device } from '../driver/device.js'
 import type { SideStream } from '../driver/side-stream.js'
 import type { CudaMemory, Reservation } from '../memory/cuda-memory.js'
-import type { Communicator, ReducedArray } from './communicator.js'
+import { type Communicator, NcclError, type ReducedArray } from './communicator.js'
 import type { Group } from './group.js'
 
 /** ncclDataType_t of the element types that tensors have. */
 const TYPES: Readonly<Record<string, number>> = { i32: 2, f32: 7, bf16: 9 }
 /** How often NCCL is asked whether something went wrong, milliseconds. */
 const WATCH = 500
+/** A transfer that other ranks never take part in, though they live, has failed after so long: longer than a rank is busy with a checkpoint, milliseconds. */
+const MOST_TRANSFER = 600_000
 
 /** The parts of a collective over several ranks; it closes communicator and side stream. */
 export interface CudaCollectiveParts {
@@ -39,12 +41,16 @@ export class CudaCollective implements Collective {
   readonly #parts: CudaCollectiveParts
   readonly #spareEvents: Handle[] = []
   readonly #watch: NodeJS.Timeout
+  /** A mark in the queue of transfers, and since when it has not been reached. */
+  readonly #mark: Handle
+  #markedSince: number | undefined
   #ended: Promise<void> | undefined
 
   constructor(parts: CudaCollectiveParts) {
     this.#parts = parts
     this.rank = parts.group.place.rank
     this.size = parts.group.place.size
+    this.#mark = parts.device.createEvent()
     this.#watch = setInterval(() => this.#look(), WATCH)
     this.#watch.unref()
     parts.group.failed.then((reason) => this.#lose(reason))
@@ -76,9 +82,17 @@ export class CudaCollective implements Collective {
     const { device, memory, communicator, stream, group } = this.#parts
     const { address, release } = memory.reserve('the first transfer of a group', elements * Float32Array.BYTES_PER_ELEMENT)
     const array = { address, count: elements, type: TYPES.f32 }
-    await device.withStream(() => communicator.firstAllReduce([array], stream.handle, group.failed))
-    while (!stream.isIdle()) await sleep(1)
-    release()
+    const { joinSeconds } = group.place
+    const deadline = performance.now() + 1000 * joinSeconds
+    try {
+      await device.withStream(() => communicator.firstAllReduce([array], stream.handle, group.failed))
+      while (!stream.isIdle()) {
+        if (performance.now() > deadline) throw new NcclError(`the first transfer did not end within ${joinSeconds} s`)
+        await sleep(1)
+      }
+    } finally {
+      release()
+    }
   }
 
   /** Leaves the group; nothing is queued afterwards. @returns when the communicator has ended */
@@ -108,15 +122,29 @@ export class CudaCollective implements Collective {
     device.beforeBlocking = () => {}
     group.leave()
     if (!device.isLost) {
-      for (const event of this.#spareEvents.splice(0)) device.destroyEvent(event)
+      for (const event of [this.#mark, ...this.#spareEvents.splice(0)]) device.destroyEvent(event)
       stream.destroy()
     }
     await communicator.close()
   }
 
   #look(): void {
-    const failure = this.#parts.communicator.failure()
-    if (failure !== undefined) this.#fail(failure)
+    const { communicator, device, stream } = this.#parts
+    const failure = communicator.failure()
+    if (failure !== undefined) {
+      this.#fail(failure)
+      return
+    }
+    if (device.isLost) return
+    if (this.#markedSince === undefined) {
+      if (stream.isIdle()) return
+      stream.mark(this.#mark)
+      this.#markedSince = performance.now()
+    } else if (device.isReached(this.#mark)) {
+      this.#markedSince = undefined
+    } else if (performance.now() - this.#markedSince > MOST_TRANSFER) {
+      this.#fail(`an allReduce did not end within ${MOST_TRANSFER / 1000} s; every rank must make the same calls`)
+    }
   }
 
   /** A call that blocks this thread would wait for other ranks too, and nothing would be heard of them: the time for that is limited. */

@@ -26,6 +26,8 @@ export interface LocalPlace {
   readonly localRank: number | undefined
 }
 
+/** What timers can hold. */
+const MOST_SECONDS = 2_000_000
 const DEFAULTS = { address: '127.0.0.1', port: 29500, joinSeconds: 300, timeoutSeconds: 30 }
 
 /** @throws InvalidConfigError naming the setting */
@@ -36,8 +38,12 @@ export function groupPlace(options: CollectiveOptions): GroupPlace {
   requireInteger('rank', rank, 0, size - 1)
   requireInteger('port', port, 1, 65_535)
   for (const [name, seconds] of Object.entries({ joinSeconds, timeoutSeconds })) {
-    if (!(seconds > 0))
-      throw new InvalidConfigError(`collective.${name}`, `collective.${name} is ${seconds}; give a number of seconds above 0.`)
+    if (!(seconds > 0 && seconds <= MOST_SECONDS)) {
+      throw new InvalidConfigError(
+        `collective.${name}`,
+        `collective.${name} is ${seconds}; give a number of seconds above 0 and up to ${MOST_SECONDS}.`,
+      )
+    }
   }
   return place
 }
@@ -51,7 +57,7 @@ export function environmentPlace(environment: NodeJS.ProcessEnv): LocalPlace {
   const { RANK, JOB_COMPLETION_INDEX, WORLD_SIZE, LOCAL_RANK, MASTER_ADDR, MASTER_PORT } = environment
   const rank = RANK ?? JOB_COMPLETION_INDEX
   const localRank = LOCAL_RANK === undefined ? undefined : integerOf('LOCAL_RANK', LOCAL_RANK)
-  if (WORLD_SIZE === undefined && RANK === undefined) return { place: groupPlace({ rank: 0, size: 1 }), localRank }
+  if (WORLD_SIZE === undefined && rank === undefined) return { place: groupPlace({ rank: 0, size: 1 }), localRank }
   if (rank === undefined) throw missing('RANK')
   if (WORLD_SIZE === undefined) throw missing('WORLD_SIZE')
   const size = integerOf('WORLD_SIZE', WORLD_SIZE)

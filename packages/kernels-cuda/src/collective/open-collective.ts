@@ -32,12 +32,22 @@ export async function openCollective(device: Device, memory: CudaMemory, { place
   const nccl = findNccl()
   const group = await joinGroup(place, () => uniqueId(nccl))
   try {
-    const communicator = await device.withStream(() => Communicator.connect(nccl, group.shared, place, group.failed))
-    const collective = new CudaCollective({ device, memory, group, communicator, stream: device.openSideStream() })
+    const stream = device.openSideStream()
+    let communicator: Communicator
+    try {
+      communicator = await device.withStream(() => Communicator.connect(nccl, group.shared, place, group.failed))
+    } catch (error) {
+      stream.destroy()
+      throw error
+    }
+    const collective = new CudaCollective({ device, memory, group, communicator, stream })
     try {
       for (const elements of FIRST_TRANSFERS) await collective.firstAllReduce(elements)
       return { collective, close: () => collective.close() }
     } catch (error) {
+      // The others first: they wait for this rank, and a group that it had left in good order would go on waiting.
+      group.fail(`rank ${place.rank} of ${place.size} could not connect: ${error instanceof Error ? error.message : String(error)}`)
+      await communicator.abort()
       await collective.close()
       throw error
     }

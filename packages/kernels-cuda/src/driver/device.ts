@@ -103,6 +103,7 @@ export class Device {
   /** Calls a library that queues work itself: with the device's context current, on its stream. */
   withStream<T>(call: (stream: Handle) => T): T {
     this.#enter()
+    this.#lastKernel = ''
     return call(this.#stream)
   }
 
@@ -247,6 +248,7 @@ export class Device {
   beginCapture(): void {
     this.#enter()
     this.check('cuStreamBeginCapture', this.#driver.cuStreamBeginCapture(this.#stream, RELAXED))
+    this.#lastKernel = ''
     this.#capturing = true
   }
 
@@ -284,6 +286,7 @@ export class Device {
   launchGraph(executable: Handle): void {
     this.checkNotCapturing('the replay of a recorded step')
     this.#enter()
+    this.#lastKernel = ''
     this.check('cuGraphLaunch', this.#driver.cuGraphLaunch(executable, this.#stream))
   }
 

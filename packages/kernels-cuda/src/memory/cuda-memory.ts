@@ -255,7 +255,8 @@ export class CudaMemory implements Memory {
       this.#device.close()
     }
     const ending = [this.#downloads.running, end?.()].filter((each) => each !== undefined)
-    if (ending.length > 0) Promise.all(ending).then(leave)
+    // Nobody waits for this: what fails here is said, and the context is left all the same.
+    if (ending.length > 0) Promise.all(ending).catch(warn).then(leave).catch(warn)
     else leave()
   }
 
@@ -328,6 +329,10 @@ export class CudaMemory implements Memory {
     checkUsable(this.owner, name, tensor)
     return tensor as CudaTensor
   }
+}
+
+function warn(error: unknown): void {
+  process.emitWarning(`The backend did not end in good order: ${error instanceof Error ? error.message : String(error)}`, 'PhsaWarning')
 }
 
 function bytesOf(tensor: Tensor): number {

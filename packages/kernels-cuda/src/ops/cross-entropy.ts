@@ -45,14 +45,16 @@ export function crossEntropyOps(
     crossEntropy(input) {
       memory.checkOpen()
       checkCrossEntropy(memory.owner, input)
-      return crossEntropy(host, input)
+      return memory.scope(() => crossEntropy(host, input))
     },
 
     crossEntropyBackward(input, dHead) {
       memory.checkOpen()
       checkCrossEntropyBackward(memory.owner, input, dHead)
-      const dHidden = memory.make(input.hidden.shape, input.hidden.dtype)
-      return { ...crossEntropy(host, input, { dHidden, dHead }), dHidden }
+      return memory.scope(() => {
+        const dHidden = memory.make(input.hidden.shape, input.hidden.dtype)
+        return { ...crossEntropy(host, input, { dHidden, dHead }), dHidden }
+      })
     },
   }
 }

@@ -1,4 +1,4 @@
-import { checkLinear, checkLinearBackward, type ModelOps } from '@phsa/core'
+import { checkLinear, checkLinearBackward, type ModelOps, type Tensor } from '@phsa/core'
 import type { KernelMemory } from '../attention/kernel-host.js'
 import type { MatrixProducts } from '../products/matrix-product.js'
 import { productMatrix } from './product-matrix.js'
@@ -11,18 +11,20 @@ export function linearOps(memory: KernelMemory, products: MatrixProducts): Pick<
       checkLinear(memory.owner, x, weight)
       const [rows, depth] = x.shape
       const [columns] = weight.shape
-      const y = memory.make([rows, columns], x.dtype)
-      const [left, result] = [productMatrix(memory, x), productMatrix(memory, y)]
-      products.multiply({
-        rows,
-        columns,
-        depth,
-        dtype: left.dtype,
-        left,
-        right: { ...productMatrix(memory, weight), transposed: true },
-        result,
+      return memory.scope(() => {
+        const y = memory.make([rows, columns], x.dtype)
+        const [left, result] = [productMatrix(memory, x), productMatrix(memory, y)]
+        products.multiply({
+          rows,
+          columns,
+          depth,
+          dtype: left.dtype,
+          left,
+          right: { ...productMatrix(memory, weight), transposed: true },
+          result,
+        })
+        return y
       })
-      return y
     },
 
     linearBackward(dy, x, weight, dWeight, dx) {
@@ -42,18 +44,20 @@ export function linearOps(memory: KernelMemory, products: MatrixProducts): Pick<
         result: productMatrix(memory, dWeight),
         accumulate: true,
       })
-      const back = dx ?? memory.make(x.shape, x.dtype)
-      products.multiply({
-        rows: tokens,
-        columns: inputs,
-        depth: outputs,
-        dtype,
-        left: change,
-        right: productMatrix(memory, weight),
-        result: productMatrix(memory, back),
-        accumulate: dx !== undefined,
-      })
-      return back
+      const addTo = (result: Tensor) => {
+        products.multiply({
+          rows: tokens,
+          columns: inputs,
+          depth: outputs,
+          dtype,
+          left: change,
+          right: productMatrix(memory, weight),
+          result: productMatrix(memory, result),
+          accumulate: dx !== undefined,
+        })
+        return result
+      }
+      return dx ? addTo(dx) : memory.scope(() => addTo(memory.make(x.shape, x.dtype)))
     },
   }
 }

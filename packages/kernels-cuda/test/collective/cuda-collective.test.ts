@@ -209,3 +209,26 @@ test('a rank that cannot connect is named to the others, which do not wait', asy
     reason: { message: expect.stringMatching(/rank 0 of 2 could not join the group: rank 1 of 2 could not connect/) },
   })
 })
+
+test('nor does anyone wait for a rank whose first transfer fails', async () => {
+  const port = await freePort()
+  const libraries: FakeNccl[] = []
+  const joined = [0, 1].map(async (rank) => {
+    const archive = fakeArchive()
+    const driver = new FakeDriver({}, archive)
+    const nccl = new FakeNccl((address, bytes) => driver.bytesAt(address, bytes))
+    libraries[rank] = nccl
+    // Both are connected; then rank 0 waits for the other as long as it takes.
+    nccl.states.push(0, ...(rank === 1 ? [5] : Array<number>(100_000).fill(7)))
+    await openBackend(driver, archive, 0).join({ place: groupPlace({ rank, size: 2, port }), findNccl: () => nccl })
+  })
+  const [hub, member] = await Promise.allSettled(joined)
+  expect(member).toMatchObject({
+    reason: { message: expect.stringMatching(/rank 1 of 2 could not join the group: ncclAllReduce: error 5/) },
+  })
+  expect(hub).toMatchObject({ reason: { message: expect.stringMatching(/rank 1 of 2 could not connect: ncclAllReduce: error 5/) } })
+  for (const { calls } of libraries) {
+    expect(calls).toContain('ncclCommAbort')
+    expect(calls).not.toContain('ncclCommFinalize')
+  }
+})

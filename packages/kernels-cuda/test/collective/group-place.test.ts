@@ -17,7 +17,7 @@ test('an indexed Job of Kubernetes', () => {
 
 test('no launcher is a group of one', () => {
   expect(environmentPlace({}).place).toMatchObject({ rank: 0, size: 1 })
-  expect(environmentPlace({ JOB_COMPLETION_INDEX: '4' }).place).toMatchObject({ rank: 0, size: 1 })
+  expect(() => environmentPlace({ JOB_COMPLETION_INDEX: '4' })).toThrow(/WORLD_SIZE is not set/)
   expect(environmentPlace({ RANK: '0', WORLD_SIZE: '1' }).place).toMatchObject({ rank: 0, size: 1 })
 })
 
@@ -36,6 +36,7 @@ test.each([
   [{ size: 0 }, /collective.size is 0/],
   [{ port: 70_000 }, /collective.port is 70000/],
   [{ timeoutSeconds: 0 }, /collective.timeoutSeconds is 0; give a number of seconds above 0/],
+  [{ joinSeconds: Number.POSITIVE_INFINITY }, /collective.joinSeconds is Infinity; .* up to 2000000/],
 ])('options %j are refused', (change, message) => {
   expect(() => groupPlace({ rank: 0, size: 2, ...change })).toThrow(message)
 })
