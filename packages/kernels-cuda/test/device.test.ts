@@ -1,4 +1,4 @@
-import { expect, test } from 'vitest'
+import { expect, test, vi } from 'vitest'
 import { Device } from '../src/driver/device.js'
 import { findDevice } from '../src/driver/find-device.js'
 import { ParamWriter } from '../src/driver/param-writer.js'
@@ -15,6 +15,20 @@ test('a launch passes its shape and a copy of its arguments', () => {
   const { driver, device } = open()
   device.launch({ ...launch, sharedBytes: 100 })
   expect(driver.launches).toEqual([{ kernel: 'work', grid: [4, 2, 1], threads: 128, sharedBytes: 100, params: Uint8Array.of(1, 2, 3, 4) }])
+})
+
+test('a kernel begins before the one before it has ended only right behind it', () => {
+  const { driver, device } = open(['work', 'next'])
+  const next = { ...launch, kernel: 'next', overlaps: ['work'] }
+  const early = vi.spyOn(driver, 'cuLaunchKernelEx')
+  device.launch(launch)
+  device.launch(next)
+  expect(early).toHaveBeenCalledTimes(1)
+  device.launch(launch)
+  // What a library queues is not known.
+  device.withStream(() => {})
+  device.launch(next)
+  expect(early).toHaveBeenCalledTimes(1)
 })
 
 test('modules are loaded when a kernel of theirs is asked for, the others by loadNextKernels, and unloaded by close', () => {

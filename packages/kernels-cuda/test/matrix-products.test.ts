@@ -176,3 +176,21 @@ test('a product that fails because a kernel broke the device is its loss', async
   backend.dispose()
   expect(lt.alive.size).toBe(0)
 })
+
+test('the GPU is left also where cuBLASLt does not end in good order', () => {
+  const { backend, lt, driver } = open()
+  const x = backend.memory.alloc([5, 16], 'bf16')
+  backend.ops.linear(x, x)
+  lt.failures.set('cublasLtDestroy', [14])
+  expect(() => backend.dispose()).toThrow('cublasLtDestroy')
+  expect([driver.contexts, driver.streams.size]).toEqual([0, 0])
+})
+
+test('a result is not left behind where its product finds no memory', () => {
+  const { backend, lt } = open()
+  const x = backend.memory.alloc([5, 16], 'bf16')
+  const before = backend.memory.usage()
+  lt.failures.set('cublasLtMatmul', [3])
+  expect(() => backend.ops.linear(x, x)).toThrow(expect.objectContaining({ code: 'out-of-memory' }))
+  expect(backend.memory.usage()).toEqual(before)
+})

@@ -1,4 +1,4 @@
-import { type CapturedStep, densePolicy, type ModelBackend, PunctuationTable, phsaPolicy, type Tensor } from '@phsa/core'
+import { type CapturedStep, densePolicy, type ModelBackend, OutOfMemoryError, PunctuationTable, phsaPolicy, type Tensor } from '@phsa/core'
 import { expect, test } from 'vitest'
 import { type DecoderModel, type GenerateOptions, generate, tokenBatch } from '../src/index.js'
 import { testedBackends } from './backends.js'
@@ -185,5 +185,28 @@ test('a backend that can record a step replays it', async () => {
   expect(await collect(model, options)).toEqual(expected)
   expect(replays).toBe(8)
   expect(memory.usage()).toEqual(before)
+  plain.dispose()
+})
+
+test('where a recording finds no room the step is run as it is', async () => {
+  const plain = await testedBackends[0].create()
+  let captures = 0
+  const recording: ModelBackend = {
+    ...plain,
+    supports: (spec) => plain.supports(spec),
+    prepare: (specs) => plain.prepare(specs),
+    dispose: () => plain.dispose(),
+    capture: async () => {
+      captures++
+      throw new OutOfMemoryError('no room for a recording')
+    },
+  }
+  const options = { maxNewTokens: 6, punctuation }
+  const expected = await collect(await tinyModel(plain), options)
+  const model = await tinyModel(recording)
+  const before = plain.memory.usage()
+  expect(await collect(model, options)).toEqual(expected)
+  expect(captures).toBe(1)
+  expect(plain.memory.usage()).toEqual(before)
   plain.dispose()
 })
