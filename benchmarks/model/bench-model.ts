@@ -3,6 +3,7 @@ import type { TensorCheck } from '@phsa/core/testing'
 import { DecoderModel } from '@phsa/model'
 import type { BenchContext, MeasurableBackend } from './bench-context.js'
 import { uploadWeights } from './bench-weights.js'
+import { checkFlatTraining } from './flat-training.js'
 import { measureMatrixRate } from './matrix-rate.js'
 import { measureDecoding } from './measure-decoding.js'
 import { measurePrefill } from './measure-prefill.js'
@@ -58,7 +59,12 @@ export async function benchModel({ backend, plan, check, commit, seconds, write,
       write(result)
       log(`${describeRow(rows[rows.length - 1])}; ${left().toFixed(0)} s left`)
     }
-    return result
+    if (plan.memorySteps === 0) return result
+    const training = await checkFlatTraining(backend, plan.memorySteps)
+    log(`memory over ${training.calls} training steps: ${training.flat ? 'flat' : 'NOT FLAT'}`)
+    const watched = { ...result, training }
+    write(watched)
+    return watched
   } finally {
     closeContext(context)
   }

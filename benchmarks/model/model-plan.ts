@@ -2,7 +2,7 @@ import { type DType, densePolicy, PHSA_32K, type PhsaConfig, phsaConfig, phsaPol
 import type { AttentionChoice, DecoderConfig } from '@phsa/model'
 
 /** What `--only` names. */
-export const MODEL_GROUPS = ['prefill', 'train', 'decode'] as const
+export const MODEL_GROUPS = ['prefill', 'train', 'decode', 'memory'] as const
 export type ModelGroup = (typeof MODEL_GROUPS)[number]
 
 /** How the layers attend. */
@@ -43,6 +43,8 @@ export interface ModelPlan {
   readonly rows: readonly ModelRowPlan[]
   /** Tokens of one step of a paged prefill. */
   readonly chunk: number
+  /** Training steps of a small model over which memory is watched; 0 for none. */
+  readonly memorySteps: number
   /** Rows and columns of the matrices whose product gives the matrix rate. */
   readonly productSize: number
 }
@@ -69,6 +71,7 @@ const PHSA = phsaConfig({ topK: 16 }, PHSA_32K)
 export function fullPlan(groups: readonly ModelGroup[]): ModelPlan {
   return plan(QWEN3_06B, groups, {
     lengths: [4096, 32_768, 131_072],
+    memorySteps: 10_000,
     trained: [4096, 32_768, 128],
     contexts: [4096, 32_768],
     batches: [1, 8, 64],
@@ -79,7 +82,7 @@ export function fullPlan(groups: readonly ModelGroup[]): ModelPlan {
 export function smallPlan(groups: readonly ModelGroup[]): ModelPlan {
   const config = { ...QWEN3_06B, vocabSize: 8192, layers: 2, maxPositions: 4096 }
   return {
-    ...plan(config, groups, { lengths: [1024, 2048], trained: [1024], contexts: [1024], batches: [1, 3] }),
+    ...plan(config, groups, { lengths: [1024, 2048], trained: [1024], contexts: [1024], batches: [1, 3], memorySteps: 40 }),
     chunk: 512,
     productSize: 2048,
   }
@@ -92,12 +95,17 @@ export function attentionChoice(name: AttentionName, phsa: PhsaConfig): Attentio
 
 interface Sizes {
   readonly lengths: readonly number[]
+  readonly memorySteps: number
   readonly trained: readonly number[]
   readonly contexts: readonly number[]
   readonly batches: readonly number[]
 }
 
-function plan(config: DecoderConfig, groups: readonly ModelGroup[], { lengths, trained, contexts, batches }: Sizes): ModelPlan {
+function plan(
+  config: DecoderConfig,
+  groups: readonly ModelGroup[],
+  { lengths, memorySteps, trained, contexts, batches }: Sizes,
+): ModelPlan {
   const longest = Math.max(...lengths)
   const prefill = (attention: AttentionName, length: number, form: 'packed' | 'paged' = 'packed') =>
     ({ group: 'prefill', length, attention, form }) as const
@@ -117,5 +125,13 @@ function plan(config: DecoderConfig, groups: readonly ModelGroup[], { lengths, t
     prefill('phsa', lengths[1], 'paged'),
     prefill('dense', longest),
   ]
-  return { config, phsa: PHSA, dtype: 'bf16', rows: rows.filter(({ group }) => groups.includes(group)), chunk: 4096, productSize: 8192 }
+  return {
+    config,
+    phsa: PHSA,
+    dtype: 'bf16',
+    rows: rows.filter(({ group }) => groups.includes(group)),
+    chunk: 4096,
+    memorySteps: groups.includes('memory') ? memorySteps : 0,
+    productSize: 8192,
+  }
 }

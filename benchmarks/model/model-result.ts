@@ -1,5 +1,5 @@
 import type { TensorCheck } from '@phsa/core/testing'
-import type { Timing } from '../attention/device-result.js'
+import type { MemoryFlatness, Timing } from '../attention/device-result.js'
 import type { ModelRowPlan } from './model-plan.js'
 
 /** GPU time of the backend calls of one kind. Plain JSON. */
@@ -55,4 +55,6 @@ export interface ModelResult {
   /** Comparisons of a small model with the reference, before anything is timed. */
   readonly gate: readonly TensorCheck[]
   readonly rows: readonly ModelRow[]
+  /** Memory over training steps of a small model; its calls are steps. */
+  readonly training?: MemoryFlatness
 }

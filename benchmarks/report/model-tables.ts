@@ -17,7 +17,7 @@ const COLUMNS: Readonly<Record<string, readonly string[]>> = {
 
 /** The tables of a report as Markdown: prompts and training steps beside PyTorch, then decoding. */
 export function modelTables({ ours, peers }: ModelReport): string {
-  const { commit, gate, matrixFlops, parameters, rows } = ours
+  const { commit, gate, matrixFlops, parameters, rows, training } = ours
   const named = `commit ${commit?.slice(0, 10) ?? 'unknown'}${commit?.includes('uncommitted') ? ', with changes' : ''}`
   const versions = peers ? `PyTorch ${peers.versions.torch} in the same run, dense, without torch.compile` : 'no PyTorch in this run'
   const overlaps = rows.flatMap((row) => (row.outcome === 'measured' && row.overlap !== undefined ? [row.overlap] : []))
@@ -29,6 +29,8 @@ export function modelTables({ ours, peers }: ModelReport): string {
       ? ''
       : `Neighbouring queries of these prompts have ${range(overlaps.map((overlap) => overlap * 100))} % of their blocks in common.`,
   ]
+  if (training)
+    sections.push(`${count(training.calls)} training steps of a small model: device memory ${training.flat ? 'flat' : 'not flat'}.`)
   return sections.filter((section) => section !== '').join('\n\n')
 }
 

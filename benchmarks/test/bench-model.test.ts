@@ -3,6 +3,7 @@ import type { TensorCheck } from '@phsa/core/testing'
 import { expect, test } from 'vitest'
 import type { MeasurableBackend } from '../model/bench-context.js'
 import { benchModel } from '../model/bench-model.js'
+import { checkFlatTraining } from '../model/flat-training.js'
 import { checkModel } from '../model/model-gate.js'
 import { fullPlan, MODEL_GROUPS, type ModelPlan, smallPlan } from '../model/model-plan.js'
 import type { ModelResult } from '../model/model-result.js'
@@ -23,6 +24,7 @@ const TINY: ModelPlan = {
     { group: 'decode', length: 40, attention: 'dense', planned: 64 },
   ],
   chunk: 16,
+  memorySteps: 0,
   productSize: 8,
 }
 
@@ -97,4 +99,13 @@ test('the plan of the issue has every prompt, step and batch; --only leaves the 
   expect(rows.at(-1)).toMatchObject({ group: 'prefill', attention: 'dense', length: 131_072 })
   expect(rows.filter(({ group }) => group === 'decode')).toHaveLength(12)
   expect(new Set(fullPlan(['train']).rows.map(({ group }) => group))).toEqual(new Set(['train']))
+})
+
+test('memory stays flat over training steps, and a leak is seen', async () => {
+  const backend = measurable()
+  expect(await checkFlatTraining(backend, 3, { ...TINY.config, maxPositions: 24 })).toMatchObject({ calls: 3, flat: true })
+  let leaked = 0
+  const leaking = Object.assign(backend, { deviceMemory: () => ({ freeBytes: 3e6 - leaked++, totalBytes: 3e6 }) })
+  expect(await checkFlatTraining(leaking, 3, { ...TINY.config, maxPositions: 24 })).toMatchObject({ flat: false })
+  backend.dispose()
 })
