@@ -15,6 +15,8 @@ export interface BenchAttention {
   /** Short sequences and few calls, to see that everything works. */
   readonly small: boolean
   readonly groups: readonly RowGroup[]
+  /** Least length of a sequence that is measured. */
+  readonly from: number
   /** What would not be done after so many seconds is left out. */
   readonly seconds: number
   /** Takes the result so far, after each row. */
@@ -32,7 +34,16 @@ const MOST_CASE_FLOPS = 6e6
  * the table's rows, and not without them.
  * @throws BackendUnavailableError where there is no GPU
  */
-export async function benchAttention({ create, commit, small, groups, seconds, write, log }: BenchAttention): Promise<DeviceResult> {
+export async function benchAttention({
+  create,
+  commit,
+  small,
+  groups,
+  from: least,
+  seconds,
+  write,
+  log,
+}: BenchAttention): Promise<DeviceResult> {
   const started = performance.now()
   const elapsed = () => (performance.now() - started) / 1000
   // Of the problem that got through its numbers fastest: what it costs besides weighs least there.
@@ -56,7 +67,7 @@ export async function benchAttention({ create, commit, small, groups, seconds, w
     write(result)
   }
   const source = new AttentionDataSource()
-  const problems = small ? smallProblems(groups) : plannedProblems(groups)
+  const problems = (small ? smallProblems(groups) : plannedProblems(groups)).filter(({ length }) => length >= least)
   const checksMemory = groups.includes('table')
   try {
     for (const problem of problems) {

@@ -12,12 +12,13 @@ const { values } = parseArgs({
     seconds: { type: 'string' },
     small: { type: 'boolean' },
     only: { type: 'string', multiple: true },
+    from: { type: 'string' },
   },
 })
-const { out, commit, seconds = '150', small = false, only } = values
+const { out, commit, seconds = '150', small = false, only, from = '0' } = values
 const groups = ROW_GROUPS.filter((group) => only === undefined || only.includes(group))
-if (out === undefined || !(Number(seconds) >= 0) || groups.length < new Set(only).size) {
-  console.error(`usage: --out FILE [--seconds N] [--small] [--commit HASH] [--only ${ROW_GROUPS.join('|')}]...`)
+if (out === undefined || !(Number(seconds) >= 0) || !(Number(from) >= 0) || groups.length < new Set(only).size) {
+  console.error(`usage: --out FILE [--seconds N] [--small] [--from LENGTH] [--commit HASH] [--only ${ROW_GROUPS.join('|')}]...`)
   process.exit(2)
 }
 
@@ -27,6 +28,7 @@ try {
     commit,
     small,
     groups,
+    from: Number(from),
     seconds: Number(seconds),
     // Whole or not at all: a run that is stopped leaves what it had.
     write: (result) => {

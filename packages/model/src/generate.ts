@@ -17,7 +17,7 @@ export interface GenerateOptions {
   readonly attention?: AttentionChoice | 'dense'
   /** Without it no token counts as punctuation, and a block's representative is its mean. */
   readonly punctuation?: PunctuationTable
-  /** Prompt tokens worked on at once: less memory and a quicker answer to `signal` when smaller; default 512. */
+  /** Prompt tokens worked on at once: less memory and a quicker answer to `signal` when smaller. Default: 512 where work blocks the calling thread, else 4096. */
   readonly prefillChunk?: number
   /** Ids that end the text; default: the model's. They are not given out. */
   readonly stopTokenIds?: readonly number[]
@@ -37,7 +37,8 @@ export async function* generate(
   prompt: Int32Array,
   options: GenerateOptions,
 ): AsyncGenerator<number, void, undefined> {
-  const { maxNewTokens, punctuation, prefillChunk = 512, stopTokenIds = model.config.eosTokenIds, signal } = options
+  const { maxNewTokens, punctuation, stopTokenIds = model.config.eosTokenIds, signal } = options
+  const { prefillChunk = model.backend.limits.blocking ? 512 : 4096 } = options
   requirePrompt(model, prompt, maxNewTokens, prefillChunk)
   const sampling = completeSampling(options.sampling)
   signal?.throwIfAborted()
