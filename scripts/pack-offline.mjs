@@ -1,6 +1,6 @@
 // Makes a folder that runs `phsa` on any 64-bit Linux machine without npm, Node or network, such as a GPU machine: this machine's Node, the
-// command in one bundle with the packages it uses, its assets, the CUDA kernels, the fixtures of `phsa verify`, and `bench-attention`,
-// `bench-decode` and `bench-model`, which measure attention, steps of decoding and a whole model on the GPU beside their peers (benchmarks/README.md).
+// command in one bundle with the packages it uses, its assets, the CUDA kernels, WebGPU on Vulkan, the fixtures of `phsa verify`, and `bench-attention`,
+// `bench-decode`, `bench-model` and `bench-webgpu`, which measure attention, steps of decoding, a whole model and WebGPU on the GPU beside their peers (benchmarks/README.md).
 //
 //   node scripts/pack-offline.mjs [--out <folder>] [--no-build]
 //
@@ -12,12 +12,13 @@ import { createRequire } from 'node:module'
 import { dirname, join, resolve } from 'node:path'
 import { parseArgs } from 'node:util'
 import { build } from 'tsup'
+import { shaderText } from '../packages/kernels-webgpu/scripts/shader-text.mjs'
 import { root, succeeds } from './command.mjs'
 
 const { values: options } = parseArgs({ options: { out: { type: 'string', default: 'offline' }, 'no-build': { type: 'boolean' } } })
 
 /** Loaded from node_modules, or not there at all: native code, and engines that are optional peers. */
-const NOT_BUNDLED = ['koffi', 'canvas', '@tensorflow/tfjs-node', '@tensorflow/tfjs-node-gpu', '@tensorflow/tfjs-backend-webgpu']
+const NOT_BUNDLED = ['koffi', 'canvas', '@tensorflow/tfjs-node', '@tensorflow/tfjs-node-gpu', 'webgpu']
 /** What CommonJS modules of the bundle expect to have. */
 const COMMON_JS = `import { createRequire as phsaCreateRequire } from 'node:module'
 import { dirname as phsaDirname } from 'node:path'
@@ -26,20 +27,26 @@ const require = phsaCreateRequire(import.meta.url)
 const __filename = phsaFileURLToPath(import.meta.url)
 const __dirname = phsaDirname(__filename)`
 
-/** What every starter begins with: its own folder in $here, and Node in $node, unpacked on the first run. */
+/** Of the package webgpu, what runs here: WebGPU on Vulkan. */
+const DAWN = 'app/node_modules/webgpu/dist/linux-x64/dawn.node'
+
+/** What every starter begins with: its own folder in $here, and Node in $node, unpacked on the first run together with Dawn. */
 const UNPACK_NODE = `set -e
 here=$(cd -- "$(dirname -- "$0")" && pwd)
 node=$here/node
-if [ ! -x "$node" ]; then
+unpack() {
+  [ ! -x "$1" ] || return 0
   # Another process may be unpacking too: each into a file of its own, put in place when it is whole.
   if command -v xz >/dev/null 2>&1; then
-    xz -dc "$here/node.xz" >"$node.$$"
+    xz -dc "$1.xz" >"$1.$$"
   else
-    python3 -c 'import lzma, shutil, sys; shutil.copyfileobj(lzma.open(sys.argv[1]), sys.stdout.buffer)' "$here/node.xz" >"$node.$$"
+    python3 -c 'import lzma, shutil, sys; shutil.copyfileobj(lzma.open(sys.argv[1]), sys.stdout.buffer)' "$1.xz" >"$1.$$"
   fi
-  chmod +x "$node.$$"
-  mv "$node.$$" "$node"
-fi
+  chmod +x "$1.$$"
+  mv "$1.$$" "$1"
+}
+unpack "$node"
+unpack "$here/${DAWN}"
 `
 
 if (process.platform !== 'linux' || process.arch !== 'x64') {
@@ -59,7 +66,8 @@ mkdirSync(join(out, 'app'), { recursive: true })
 await bundleCommand()
 copyAssets()
 copyKoffi()
-packNode()
+copyDawn()
+pack(process.execPath, join(out, 'node'))
 writeStarters()
 for (const name of readdirSync(out)) console.log(`${(sizeOf(join(out, name)) / 2 ** 20).toFixed(1).padStart(6)} MiB  ${name}`)
 console.log(`${(sizeOf(out) / 2 ** 20).toFixed(1).padStart(6)} MiB  ${out}`)
@@ -76,6 +84,7 @@ async function bundleCommand() {
       'bench-decode': join(root, 'benchmarks/decode/main.ts'),
       'bench-model': join(root, 'benchmarks/model/main.ts'),
       'bench-collective': join(root, 'benchmarks/collective/main.ts'),
+      'bench-webgpu': join(root, 'benchmarks/webgpu/main.ts'),
     },
     outDir: join(out, 'app/dist'),
     format: 'esm',
@@ -85,6 +94,7 @@ async function bundleCommand() {
     noExternal: [/./],
     external: NOT_BUNDLED,
     banner: { js: COMMON_JS },
+    esbuildPlugins: [shaderText],
   })
   const { name, version } = JSON.parse(readFileSync(join(cli, 'package.json'), 'utf8'))
   writeFileSync(join(out, 'app/package.json'), `${JSON.stringify({ name, version, type: 'module' })}\n`)
@@ -121,12 +131,25 @@ function copyKoffi() {
   }
 }
 
-/** Compressed, because it is four fifths of the bundle. */
-function packNode() {
-  const packed = spawnSync('xz', ['-3', '--stdout', '--threads=0', process.execPath], { maxBuffer: 2 ** 30 })
+/** Of the package webgpu only what runs here. */
+function copyDawn() {
+  const webgpu = dirname(createRequire(join(root, 'packages/kernels-webgpu/package.json')).resolve('webgpu'))
+  for (const file of ['package.json', 'index.js']) cpSync(join(webgpu, file), join(out, 'app/node_modules/webgpu', file))
+  mkdirSync(join(out, dirname(DAWN)), { recursive: true })
+  pack(join(webgpu, 'dist/linux-x64/dawn.node'), join(out, DAWN))
+}
+
+/**
+ * Compresses a file as `target.xz`: Node and Dawn are most of the bundle.
+ *
+ * @param {string} file
+ * @param {string} target
+ */
+function pack(file, target) {
+  const packed = spawnSync('xz', ['-6', '--stdout', '--threads=0', file], { maxBuffer: 2 ** 30 })
   if (packed.error) throw packed.error
   if (packed.status !== 0) throw new Error(`xz exited with ${packed.status}\n${packed.stderr}`)
-  writeFileSync(join(out, 'node.xz'), packed.stdout)
+  writeFileSync(`${target}.xz`, packed.stdout)
 }
 
 /** Shell scripts that start the programs of the bundle. */
@@ -137,11 +160,11 @@ function writeStarters() {
 ${UNPACK_NODE}exec "$node" "$here/app/dist/main.js" "$@"
 `,
     'bench-attention': `#!/bin/sh
-# Measures attention on this machine's GPU: ./bench-attention OUT [--small] [--only table|length|top-k]... [--seconds N]
+# Measures attention on this machine's GPU: ./bench-attention OUT [--small] [--only table|length|top-k]... [--from LENGTH] [--seconds N]
 # Leaves OUT/ours.json, and OUT/peers.json where python3 has PyTorch. Under five minutes; --small takes one and only shows that everything works.
-# --only measures some rows; without the table, the peers are dense cuDNN attention at the lengths of the curve. --seconds is for ours alone.
+# --only measures some rows, --from those of so many tokens and more; without the table, the peers are dense cuDNN attention at the lengths of the curve. --seconds is for ours alone.
 ${UNPACK_NODE}usage() {
-  echo "usage: bench-attention OUT [--small] [--only table|length|top-k]... [--seconds N]" >&2
+  echo "usage: bench-attention OUT [--small] [--only table|length|top-k]... [--from LENGTH] [--seconds N]" >&2
   exit 2
 }
 [ $# -gt 0 ] || usage
@@ -156,6 +179,7 @@ while [ $# -gt 0 ]; do
       [ "$2" != table ] || with_table=yes
       shift
       ;;
+    "--from "[0-9]*) only="$only --from $2" && shift ;;
     "--seconds "[0-9]*) seconds="--seconds $2" && shift ;;
     *) usage ;;
   esac
@@ -190,11 +214,11 @@ mkdir -p "$out"
 exec "$node" "$here/app/dist/bench-decode.js" --out "$out/decode.json" --commit "${commit()}" "$@"
 `,
     'bench-model': `#!/bin/sh
-# Measures a model of the Qwen3-0.6B shape on this machine's GPU: ./bench-model OUT [--small] [--only prefill|train|decode]... [--seconds N]
+# Measures a model of the Qwen3-0.6B shape on this machine's GPU: ./bench-model OUT [--small] [--only prefill|train|decode|memory]... [--seconds N]
 # Leaves OUT/ours.json, and OUT/peers.json where python3 has PyTorch. Under three minutes; --small only shows that everything works.
 # --only measures some rows. --seconds is for ours alone.
 ${UNPACK_NODE}usage() {
-  echo "usage: bench-model OUT [--small] [--only prefill|train|decode]... [--seconds N]" >&2
+  echo "usage: bench-model OUT [--small] [--only prefill|train|decode|memory]... [--seconds N]" >&2
   exit 2
 }
 [ $# -gt 0 ] || usage
@@ -204,9 +228,9 @@ small= only= seconds= peers=
 while [ $# -gt 0 ]; do
   case "$1 \${2:-}" in
     "--small "*) small=--small ;;
-    "--only prefill" | "--only train" | "--only decode")
+    "--only prefill" | "--only train" | "--only decode" | "--only memory")
       only="$only --only $2"
-      [ "$2" = decode ] || peers="$peers\${peers:+,}$2"
+      [ "$2" = decode ] || [ "$2" = memory ] || peers="$peers\${peers:+,}$2"
       shift
       ;;
     "--seconds "[0-9]*) seconds="--seconds $2" && shift ;;
@@ -224,6 +248,17 @@ mkdir -p "$out"
 # PyTorch in the same run, because clocks differ from machine to machine; a peer that is missing must not keep ours from being measured.
 [ -z "$peers" ] || python3 "$here/peers/model.py" --out "$out/peers.json" --only "$peers" $small || echo "no peers: python3 with PyTorch and a GPU is needed" >&2
 exec "$node" "$here/app/dist/bench-model.js" --out "$out/ours.json" --commit "${commit()}" $small $only $seconds
+`,
+    'bench-webgpu': `#!/bin/sh
+# Measures WebGPU on this machine's GPU beside CUDA and TensorFlow.js in one run: ./bench-webgpu OUT [--small] [--only products|attention|model]... [--seconds N]
+# Leaves OUT/webgpu.json. Under five minutes; --small only shows that everything works. Needs Vulkan: libvulkan.so.1 and the GPU's driver, which
+# VK_DRIVER_FILES names where it is elsewhere. On NVIDIA GPUs Dawn allows f16 with these flags only; PHSA_DAWN_FLAGS names others.
+${UNPACK_NODE}[ $# -gt 0 ] || { echo "usage: bench-webgpu OUT [--small] [--only products|attention|model]... [--seconds N]" >&2; exit 2; }
+out=$1
+shift
+mkdir -p "$out"
+export PHSA_DAWN_FLAGS="\${PHSA_DAWN_FLAGS-enable-dawn-features=allow_unsafe_apis,vulkan_enable_f16_on_nvidia}"
+exec "$node" "$here/app/dist/bench-webgpu.js" --out "$out/webgpu.json" --commit "${commit()}" "$@"
 `,
     'bench-collective': `#!/bin/sh
 # Measures sums over this machine's first two GPUs beside NCCL by itself, and kills one of two ranks: ./bench-collective OUT [--small]

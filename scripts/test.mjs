@@ -2,6 +2,7 @@
 
 import { succeeds } from './command.mjs'
 import { ensureInstalled } from './ensure-installed.mjs'
+import { installLavapipe } from './install-lavapipe.mjs'
 import { runNode24 } from './node24.mjs'
 import { runVitest } from './vitest-totals.mjs'
 
@@ -20,9 +21,17 @@ const tests = () => {
   return ok
 }
 
+// Only where nobody minds a download: by hand it is the same script.
+const lavapipe = () => {
+  if (process.env.CI) return installLavapipe()
+  console.log('skipped: CI is not set; node scripts/install-lavapipe.mjs fetches it')
+  return true
+}
+
 /** @type {[string, () => boolean][]} */
 const stages = [
   ['install', ensureInstalled],
+  ['Vulkan in software, with f16', lavapipe],
   ['build', npm('build')],
   ['lint', npm('lint')],
   ['types', npm('typecheck')],

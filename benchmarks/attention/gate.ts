@@ -42,7 +42,19 @@ export function checkRows(
 ): TensorCheck[] {
   const { length } = problem
   const cost = (spec.heads * spec.headDim * length) / spec.blockSize
-  const rows = sampledRows(spec, length, Math.max(4, Math.min(most, Math.floor(MOST_SCORING / cost))))
+  const count = Math.max(4, Math.min(most, Math.floor(MOST_SCORING / cost)))
+  return checkTheseRows(problem, representatives, spec, computed, sampledRows(spec, length, count))
+}
+
+/** The same for rows that are given: dense attention of a long sequence takes seconds for each. */
+export function checkTheseRows(
+  problem: HostProblem,
+  representatives: Float64Array,
+  spec: AttentionSpec,
+  computed: Computed,
+  rows: readonly number[],
+): TensorCheck[] {
+  const { length } = problem
   const chosenOf = (kvHead: number, row: number) => {
     const start = (kvHead * length + row) * spec.topK
     return computed.selected.subarray(start, start + spec.topK)

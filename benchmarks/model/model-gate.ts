@@ -50,14 +50,14 @@ const ROUNDINGS = 2
 /** What is compared, by name. */
 type Results = Readonly<Record<string, HostArray>>
 
-/** Compares a small random model with the reference, dense and sparse, in f32 and bf16: loss, gradients, and the last token's logits, packed and paged. */
-export async function checkModel(backend: ModelBackend): Promise<TensorCheck[]> {
+/** Compares a small random model with the reference, dense and sparse, in each type: loss, gradients, and the last token's logits, packed and paged. */
+export async function checkModel(backend: ModelBackend, dtypes: readonly DType[] = ['f32', 'bf16']): Promise<TensorCheck[]> {
   const reference = new ReferenceBackend()
   try {
     const checks: TensorCheck[] = []
     for (const policy of [densePolicy, phsaPolicy]) {
       const exact = await compute(reference, 'f32', { policy, phsa: PHSA })
-      for (const dtype of ['f32', 'bf16'] as const) {
+      for (const dtype of dtypes) {
         const rounded = dtype === 'f32' ? exact : await compute(reference, dtype, { policy, phsa: PHSA })
         const actual = await compute(backend, dtype, { policy, phsa: PHSA })
         for (const [what, values] of Object.entries(actual)) {

@@ -2,12 +2,14 @@ import {
   type AttentionBackend,
   type AttentionSpec,
   attentionSpec,
+  BackendUnavailableError,
   firstSupported,
   type ModelBackend,
   PHSA_4K,
   ReferenceBackend,
 } from '@phsa/core'
 import type { TfjsOptions } from '@phsa/kernels-tfjs'
+import type { WebgpuModelBackend } from '@phsa/kernels-webgpu'
 import { UsageError } from './usage-error.js'
 
 /** A way to get a backend. The factory rejects with `BackendUnavailableError` and the reason where it cannot work. */
@@ -21,6 +23,7 @@ export interface BackendEntry {
 /** Every value of `--backend`. To offer another backend, add its line here. */
 export const backends: readonly BackendEntry[] = [
   { name: 'cuda', description: 'NVIDIA GPUs, Ampere and later', create: () => openCuda() },
+  { name: 'webgpu', description: 'any GPU with Vulkan, Metal or Direct3D 12, through the package webgpu', create: () => openWebgpu() },
   { name: 'tfjs', description: 'TensorFlow.js on the best engine that is installed', create: () => openTfjs() },
   { name: 'tfjs-node-gpu', description: 'TensorFlow.js on libtensorflow with CUDA', create: () => openTfjs({ engine: 'node-gpu' }) },
   { name: 'tfjs-node', description: 'TensorFlow.js on libtensorflow', create: () => openTfjs({ engine: 'node' }) },
@@ -35,7 +38,7 @@ export const backends: readonly BackendEntry[] = [
 ]
 
 /** What `--backend` may leave out: tried in this order, the first that works here and supports the spec. */
-const PREFERENCE = ['cuda', 'tfjs']
+const PREFERENCE: readonly BackendEntry['create'][] = [() => openCuda(), () => openHardwareWebgpu(), () => openTfjs()]
 
 /** What a backend must do at least where no model says more. */
 const USUAL_SPEC: AttentionSpec = attentionSpec(PHSA_4K, { heads: 4, kvHeads: 2, headDim: 32, dtype: 'f32' })
@@ -45,11 +48,7 @@ const USUAL_SPEC: AttentionSpec = attentionSpec(PHSA_4K, { heads: 4, kvHeads: 2,
  * @throws UsageError for an unknown name; BackendUnavailableError with every reason
  */
 async function openBackend(name: string | undefined, spec: AttentionSpec): Promise<AttentionBackend> {
-  const entries = name === undefined ? PREFERENCE.map(backendEntry) : [backendEntry(name)]
-  return firstSupported(
-    spec,
-    entries.map((entry) => entry.create),
-  )
+  return firstSupported(spec, name === undefined ? PREFERENCE : [backendEntry(name).create])
 }
 
 /** Runs attention with a backend that is disposed afterwards. */
@@ -105,4 +104,19 @@ async function openTfjs(options?: TfjsOptions): Promise<ModelBackend> {
 async function openCuda(): Promise<ModelBackend> {
   const { cuda } = await import('@phsa/kernels-cuda')
   return cuda()
+}
+
+/** Imported when it is asked for, as above. `PHSA_DAWN_FLAGS` holds flags of Dawn, which WebGPU runs on here, apart by spaces. */
+async function openWebgpu(): Promise<WebgpuModelBackend> {
+  const { webgpu } = await import('@phsa/kernels-webgpu')
+  return webgpu({ powerPreference: 'high-performance', dawnFlags: process.env.PHSA_DAWN_FLAGS?.split(' ').filter(Boolean) })
+}
+
+/** WebGPU on a GPU. Vulkan in software is for tests: it takes the host's cores as TensorFlow.js does, and is slower than that. */
+async function openHardwareWebgpu(): Promise<ModelBackend> {
+  const backend = await openWebgpu()
+  if (!backend.gpuDevice.adapterInfo.isFallbackAdapter) return backend
+  const { device } = backend
+  backend.dispose()
+  throw new BackendUnavailableError(`WebGPU has no GPU here, only ${device}, which computes on the host; --backend webgpu takes it.`)
 }

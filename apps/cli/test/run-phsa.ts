@@ -14,7 +14,8 @@ export interface PhsaRun {
 }
 
 const main = fileURLToPath(new URL('../src/main.ts', import.meta.url))
-const loader = pathToFileURL(createRequire(import.meta.url).resolve('tsx')).href
+const tsx = pathToFileURL(createRequire(import.meta.url).resolve('tsx')).href
+const rawImports = new URL('../../../scripts/raw-imports.mjs', import.meta.url).href
 const tsconfig = fileURLToPath(new URL('../tsconfig.json', import.meta.url))
 export const fixtures = fileURLToPath(new URL('../../../fixtures/', import.meta.url))
 
@@ -29,7 +30,7 @@ export function runPhsa(
   { signalAt, cwd, input, deaf }: { signalAt?: string; cwd?: string; input?: string; deaf?: boolean } = {},
 ): Promise<PhsaRun> {
   const { FORCE_COLOR: _, NO_COLOR: __, ...environment } = process.env
-  const child = spawn(process.execPath, ['--import', loader, main, ...args], {
+  const child = spawn(process.execPath, ['--import', tsx, '--import', rawImports, main, ...args], {
     cwd,
     env: { ...environment, TSX_TSCONFIG_PATH: tsconfig },
     stdio: 'pipe',

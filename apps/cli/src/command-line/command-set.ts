@@ -49,17 +49,16 @@ export class CommandSet {
 export function backendOption(): Option {
   return new Option(
     '--backend <name>',
-    'what computes (default: an NVIDIA GPU where there is one, else the best TensorFlow.js engine here)',
+    'what computes (default: an NVIDIA GPU where there is one, else another GPU, else the best TensorFlow.js engine here)',
   ).choices(backends.map((backend) => backend.name))
 }
 
 /** `--dtype`, for all commands that load or make a model. */
 export function dtypeOption(): Option {
-  return new Option('--dtype <type>', 'element type of the model; tfjs has f32 alone, cuda bf16 besides (default: f32)').choices([
-    'f32',
-    'bf16',
-    'f16',
-  ])
+  return new Option(
+    '--dtype <type>',
+    'element type of the model; tfjs has f32 alone, cuda bf16 besides, webgpu f16 on most GPUs (default: f32)',
+  ).choices(['f32', 'bf16', 'f16'])
 }
 
 /** `--json`: stdout carries nothing but JSON. @param form what is printed */

@@ -11,8 +11,8 @@ import { isRequiredBackend } from './required-backend.js'
 export interface DescribeBackendOptions {
   readonly create: () => Promise<AttentionBackend>
   readonly skip?: readonly CaseSkip[]
-  /** A pattern of case names; default: all. */
-  readonly filter?: string
+  /** Patterns of case names; default: all. */
+  readonly filter?: string | readonly string[]
 }
 
 /**
@@ -45,7 +45,8 @@ export function describeBackend(name: string, { create, skip = [], filter = '*' 
       for (const [reason, count] of Object.entries(report.skipReasons)) console.info(`${name}: skipped ${count}: ${reason}`)
       session.close()
     })
-    for (const conformanceCase of all.filter(({ name: caseName }) => casePattern(filter)(caseName))) {
+    const patterns = [filter].flat().map(casePattern)
+    for (const conformanceCase of all.filter(({ name: caseName }) => patterns.some((matches) => matches(caseName)))) {
       test(conformanceCase.name, async (context) => {
         if (!session) return context.skip(unavailable)
         const result = await session.run(conformanceCase)

@@ -1,4 +1,5 @@
 import { existsSync } from 'node:fs'
+import { readFile } from 'node:fs/promises'
 import { createServer, type Server } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import { delimiter, join } from 'node:path'
@@ -32,8 +33,30 @@ export interface ChromiumPage {
   close(): Promise<void>
 }
 
+/** What a page runs. */
+export interface PageSource {
+  /** The module. */
+  readonly entry: string
+  /** Sources that stand for packages. */
+  readonly alias: Record<string, string>
+  /** Files that the page may fetch, by path from the root: `/model/config.json`. */
+  readonly files?: Record<string, string>
+}
+
+/** Calls functions that a page put into a global, by their names. Everything goes to and fro as JSON. */
+export function callerOf<Functions>(global: string) {
+  return async <Name extends keyof Functions & string>(
+    { page }: ChromiumPage,
+    name: Name,
+    ...args: Functions[Name] extends (...args: infer Args) => unknown ? Args : never
+  ) => {
+    type Result = Functions[Name] extends (...args: never[]) => infer Value ? Awaited<Value> : never
+    return (await page.evaluate(`globalThis.${global}.${name}(...${JSON.stringify(args)})`)) as Result
+  }
+}
+
 /** Bundles a module for browsers and opens a page that runs it. WebGPU wants a secure context, and localhost is one. */
-export async function openChromiumPage(executablePath: string, entry: string, alias: Record<string, string>): Promise<ChromiumPage> {
+export async function openChromiumPage(executablePath: string, { entry, alias, files = {} }: PageSource): Promise<ChromiumPage> {
   const result = await build({
     configFile: false,
     logLevel: 'error',
@@ -41,23 +64,29 @@ export async function openChromiumPage(executablePath: string, entry: string, al
     build: { write: false, minify: false, target: 'esnext', lib: { entry, formats: ['es'], fileName: 'page' } },
   })
   const [{ output }] = [result].flat() as Rollup.RollupOutput[]
-  const files = new Map(output.map((file) => [`/${file.fileName}`, file.type === 'chunk' ? file.code : file.source]))
+  const modules = new Map(output.map((file) => [`/${file.fileName}`, file.type === 'chunk' ? file.code : file.source]))
   const entryFile = output.find((file) => file.type === 'chunk' && file.isEntry)?.fileName
-  const server = createServer((request, response) => {
-    const code = files.get(request.url ?? '')
+  const server = createServer(async (request, response) => {
+    const path = request.url ?? ''
+    if (Object.hasOwn(files, path)) return response.end(await readFile(files[path]))
+    const code = modules.get(path)
     response.setHeader('content-type', code === undefined ? 'text/html' : 'text/javascript')
     response.end(code ?? `<!doctype html><script type="module" src="/${entryFile}"></script>`)
   })
-  const port = await listening(server)
+  return visitPage(executablePath, `http://localhost:${await listening(server)}/`, async () => void server.close())
+}
+
+/** Opens a page that a server has. @param closeServer called with the page's own end */
+export async function visitPage(executablePath: string, address: string, closeServer: () => Promise<void>): Promise<ChromiumPage> {
   let browser: Browser | undefined
   const close = async () => {
     await browser?.close()
-    server.close()
+    await closeServer()
   }
   try {
     browser = await chromium.launch({ executablePath, args: FLAGS })
     const page = await browser.newPage()
-    await page.goto(`http://localhost:${port}/`)
+    await page.goto(address)
     return { page, close }
   } catch (error) {
     await close()

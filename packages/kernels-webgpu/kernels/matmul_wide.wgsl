@@ -1,0 +1,32 @@
+// matmul_wide.wgsl: matrices whose rows in memory, and where they begin, are multiples of four elements: one load for four of them.
+
+@group(0) @binding(0) var<storage, read> left: array<Element4>;
+@group(0) @binding(1) var<storage, read> right: array<Element4>;
+@group(0) @binding(2) var<storage, read_write> result: array<Result4>;
+
+/** Elements first .. first + 3 of the left matrix, of which `count` are its own; the others are 0. */
+fn leftFour(first: u32, count: u32) -> vec4f {
+  if (count == 0u) {
+    return vec4f();
+  }
+  return vec4f(left[first / 4u]);
+}
+
+fn rightFour(first: u32, count: u32) -> vec4f {
+  if (count == 0u) {
+    return vec4f();
+  }
+  return vec4f(right[first / 4u]);
+}
+
+/** Writes `count` of four elements from `first` on, or adds them to what is there. */
+fn storeFour(first: u32, count: u32, values: vec4f, accumulate: bool) {
+  if (count == 0u) {
+    return;
+  }
+  var sums = values;
+  if (accumulate) {
+    sums += vec4f(result[first / 4u]);
+  }
+  result[first / 4u] = Result4(sums);
+}

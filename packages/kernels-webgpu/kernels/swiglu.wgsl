@@ -1,0 +1,20 @@
+// swiglu.wgsl: silu(gate) * up, a vector a thread. Bound: bytes. Numerics: f32, one rounding on store.
+
+struct Params {
+  vectors: u32,
+}
+
+@group(0) @binding(0) var<storage, read> gate: array<ElementVector>;
+@group(0) @binding(1) var<storage, read> up: array<ElementVector>;
+@group(0) @binding(2) var<storage, read_write> product: array<ElementVector>;
+@group(1) @binding(0) var<uniform> params: Params;
+
+@compute @workgroup_size(256)
+fn main(@builtin(workgroup_id) id: vec3u, @builtin(num_workgroups) count: vec3u, @builtin(local_invocation_index) thread: u32) {
+  let index = workgroupIndex(id, count) * 256u + thread;
+  if (index >= params.vectors) {
+    return;
+  }
+  let own = Vector(gate[index]);
+  product[index] = ElementVector(own * sigmoid(own) * Vector(up[index]));
+}

@@ -1,0 +1,33 @@
+import { findGpu, type GpuChoice } from './device/find-gpu.js'
+import { GpuDevice } from './device/gpu-device.js'
+import { WebgpuBackend, type WebgpuModelBackend } from './webgpu-backend.js'
+
+/** What `webgpu` takes. */
+export interface WebgpuOptions extends GpuChoice {
+  /** An existing device, which stays the caller's: `dispose` does not destroy it. Default: a new one of the adapter that `powerPreference` gives. */
+  readonly device?: GPUDevice
+}
+
+/**
+ * The backend on WebGPU: a browser's, or Dawn's under Node, from the optional peer `webgpu`.
+ * @throws BackendUnavailableError with the reason: no WebGPU, no adapter, no device
+ */
+export async function webgpu({ device, ...choice }: WebgpuOptions = {}): Promise<WebgpuModelBackend> {
+  if (device) return open(device, device.adapterInfo, false)
+  const found = await findGpu(choice)
+  return open(found.device, found.adapter.info, true)
+}
+
+function open(device: GPUDevice, info: GPUAdapterInfo, owned: boolean): WebgpuBackend {
+  const { subgroupMinSize, subgroupMaxSize } = info
+  const subgroups =
+    device.features.has('subgroups') && subgroupMinSize && subgroupMaxSize ? { min: subgroupMinSize, max: subgroupMaxSize } : undefined
+  // Browsers leave out what would tell the user; Dawn has the driver as the description.
+  const adapter = info.device || [info.vendor, info.architecture].filter(Boolean).join(' ') || 'WebGPU adapter'
+  const name = info.description ? `${adapter} (${info.description})` : adapter
+  const abilities = [
+    device.features.has('shader-f16') ? 'f16' : 'no f16',
+    subgroups ? `subgroups of ${subgroups.min === subgroups.max ? subgroups.min : `${subgroups.min} to ${subgroups.max}`}` : 'no subgroups',
+  ]
+  return new WebgpuBackend(new GpuDevice(device, subgroups, owned), `${name}, ${abilities.join(', ')}`)
+}

@@ -1,0 +1,74 @@
+/**
+ * Conformance cases by glob: software adapters compile for up to a second for each kernel and shape, so that the whole suite takes many minutes. `npm test`
+ * runs these; an environment variable names others, with commas between, and `*` is the whole suite.
+ *
+ * - PHSA_WEBGPU_CASES in Node on SwiftShader, PHSA_LEAST_CASES there on a device with WebGPU's defaults, PHSA_LAVAPIPE_CASES in Node on lavapipe,
+ *   PHSA_BROWSER_CASES in Chromium
+ */
+export function chosenCases(variable: string, usual: readonly string[]): readonly string[] {
+  return process.env[variable]?.split(',').filter(Boolean) ?? usual
+}
+
+/** In Chromium, where a case costs most: one or two small ones of each kind. */
+export const BROWSER_CASES = [
+  'f32/memory/*',
+  'f32/errors/*',
+  'f32/*/m8-t9',
+  'f32/nan-poison/decode',
+  'f32/ops/add',
+  'f32/ops/rms-norm-5x96',
+  'f32/ops/rms-norm-backward-37x130',
+  'f32/ops/linear-5x1100x17',
+  'f32/ops/linear-backward-5x1100x17',
+  'f32/ops/swiglu-far',
+  'f32/ops/swiglu-backward',
+  'f32/ops/cross-entropy-far',
+  'f32/ops/cross-entropy-far-backward',
+]
+
+/** What has a path of its own where a device has no subgroups. */
+export const LEAST_CASES = [
+  'f32/memory/copy',
+  'f32/select/m16-t101',
+  'f32/attend/m16-t101',
+  'f32/attend-backward/m16-t101',
+  'f32/select-top/m16-t101',
+  'f32/ops/rms-norm-37x130',
+  'f32/ops/rms-norm-backward-37x130',
+  'f32/ops/qk-norm-rope*',
+  'f32/ops/linear-37x65x33',
+  'f32/ops/cross-entropy-far*',
+  'f32/ops/gradient-norm-*',
+  'f32/ops/sample*',
+]
+
+/** In Node on SwiftShader: everything that is small, and of attention a case of each kind of layout, head dimension and block size. */
+export const NODE_CASES = [
+  '*32/memory/*',
+  'f32/errors/*',
+  'f32/capture/*',
+  'f32/pool/*',
+  'f32/ops/*',
+  'f32/*/m8-t53',
+  'f32/*/m16-t101',
+  'f32/*/m64-t299',
+  'f32/*/g4-h2-d64-t150',
+  'f32/*/g16-h1-d128-t99',
+  'f32/*/packed',
+  'f32/*/decode',
+  'f32/*/lambda-per-head-r2',
+  'f32/nan-poison/decode',
+  'f32/paged/mixed',
+  'f32/paged/splits-r4',
+]
+
+/** In Node on lavapipe, which compiles longest. */
+export const LAVAPIPE_CASES = [
+  'f16/memory/*',
+  'f16/pool/*',
+  'f16/capture/*',
+  'f16/ops/*',
+  'f16/*/m16-t101',
+  'f16/*/g4-h2-d64-t150',
+  'f16/paged/mixed',
+]

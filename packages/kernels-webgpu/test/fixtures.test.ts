@@ -1,0 +1,35 @@
+import { readdirSync, readFileSync } from 'node:fs'
+import { fileURLToPath } from 'node:url'
+import { verifyAttentionFixture } from '@phsa/core/testing'
+import type { WebgpuModelBackend } from '@phsa/kernels-webgpu'
+import { verifyModelFixture } from '@phsa/model'
+import { afterAll, beforeAll, describe, expect, test, vi } from 'vitest'
+import { openWebgpu, webgpuUnavailable } from './open-webgpu.js'
+
+// Software adapters compile for seconds, on a busy machine for minutes.
+vi.setConfig({ testTimeout: 300_000 })
+
+const fixtures = fileURLToPath(new URL('../../../fixtures/', import.meta.url))
+const unavailable = await webgpuUnavailable()
+
+describe.skipIf(unavailable)(`results that were computed elsewhere (spec 11)${unavailable ? ` (${unavailable})` : ''}`, () => {
+  let backend: WebgpuModelBackend
+  beforeAll(async () => {
+    backend = await openWebgpu()
+  })
+  afterAll(() => backend.dispose())
+
+  test.each(readdirSync(`${fixtures}attention`).filter((name) => name.endsWith('.safetensors')))('attention/%s', async (name) => {
+    const { checks } = await verifyAttentionFixture(readFileSync(`${fixtures}attention/${name}`), backend)
+    expect(checks.length).toBeGreaterThan(9)
+    expect(checks.filter(({ ok }) => !ok)).toEqual([])
+  })
+
+  test('qwen3-tiny equals transformers: logits, loss, every gradient and greedy ids, dense and PHSA', async () => {
+    const before = backend.memory.usage()
+    const findings = await verifyModelFixture(`${fixtures}models/qwen3-tiny`, backend)
+    expect(findings.filter(({ ok }) => !ok)).toEqual([])
+    expect(findings).toHaveLength(2 * (3 + 3 * 11 + 2))
+    expect(backend.memory.usage()).toEqual(before)
+  })
+})
