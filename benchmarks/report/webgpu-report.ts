@@ -65,14 +65,17 @@ function attentionBars({ attention, products }: Pick<WebgpuResult, 'attention' |
       return bar(what, timeOf(dense, part) / timeOf(phsa, part), 5)
     })
   })
-  const product = products.find(({ engine, dtype }) => engine === 'webgpu' && dtype === dense.spec.dtype)?.flops
-  if (!product) return factors
-  const shareOf = (part: 'attend' | 'backward') => (dense.flops?.[part] ?? Number.NaN) / (timeOf(dense, part) / 1e3) / product
-  return [
-    ...factors,
-    bar(`dense attention over the ${dense.spec.dtype} product's rate, forward`, shareOf('attend'), 0.6),
-    bar(`dense attention over the ${dense.spec.dtype} product's rate, backward`, shareOf('backward'), 0.6),
-  ]
+  const rateOf = (part: 'attend' | 'backward') => (dense.flops?.[part] ?? Number.NaN) / (timeOf(dense, part) / 1e3)
+  // The f16 product may use matrix units, which the f32 one never has.
+  const shares = products
+    .filter(({ engine, flops }) => engine === 'webgpu' && flops !== undefined)
+    .flatMap(({ dtype, flops = Number.NaN }) =>
+      (['attend', 'backward'] as const).map((part) => {
+        const what = `dense attention (${dense.spec.dtype}) over the ${dtype} product's rate, ${part === 'attend' ? 'forward' : part}`
+        return bar(what, rateOf(part) / flops, 0.6)
+      }),
+    )
+  return [...factors, ...shares]
 }
 
 function bar(what: string, measured: number, least: number): WebgpuBar {

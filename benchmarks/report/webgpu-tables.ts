@@ -27,7 +27,7 @@ function productTable({ products, peakFlops }: WebgpuReport): string {
     count(size),
     time ? number(time.milliseconds) : outcome,
     flops ? number(flops / 1e12) : '',
-    flops && peakFlops && engine !== 'cuda' ? percent(flops / peakFlops) : '',
+    flops && peakFlops && engine !== 'cuda' && dtype === 'f32' ? percent(flops / peakFlops) : '',
   ])
   return table(['product of square matrices', 'size', 'ms', 'TFLOP/s', `of ${number((peakFlops ?? 0) / 1e12)} TFLOP/s`], body)
 }

@@ -2,7 +2,7 @@ import { isPhsaError } from '@phsa/core'
 import { type ConformanceCase, runConformance } from '@phsa/core/testing'
 import { checkModel } from '../model/model-gate.js'
 import { cudaEngine, type Engine, webgpuEngine } from './engine.js'
-import { attentionProblems, measureAttention } from './measure-attention.js'
+import { attentionProblems, openAttention } from './measure-attention.js'
 import { openModel } from './measure-model.js'
 import { measureProduct, measureTfjsProduct } from './measure-products.js'
 import { specOf, type WebgpuGroup, type WebgpuPlan } from './webgpu-plan.js'
@@ -55,8 +55,9 @@ export async function benchWebgpu({ plan, groups, dawnFlags, commit, seconds, wr
     write(result)
   }
   try {
+    const prefix = `${engine.dtype}/`
     const isGateCase = ({ name, flops }: ConformanceCase) =>
-      new RegExp(`^${engine.dtype}/(pool|select|attend|attend-backward|nan-poison|ops|paged)/`).test(name) && flops <= plan.mostCaseFlops
+      name.startsWith(prefix) && plan.gate.pattern.test(name.slice(prefix.length)) && flops <= plan.gate.mostFlops
     const report = await runConformance({ name: 'webgpu', create: async () => (await webgpuEngine(dawnFlags)).backend, filter: isGateCase })
     const failed = report.cases.filter(({ outcome }) => outcome === 'failed').map(({ name }) => name)
     update({ conformance: { passed: report.passed, failed } })
@@ -76,49 +77,78 @@ export async function benchWebgpu({ plan, groups, dawnFlags, commit, seconds, wr
       add(await measureTfjsProduct(dawnFlags, plan.productSize))
     }
 
-    if (groups.includes('attention')) {
-      const problemOf = attentionProblems()
-      for (const each of plan.attention) {
-        // Dense attention of twice the length takes four times as long; about ten passes are run.
-        const known = attention.findLast((row) => row.attention === 'dense' && row.engine === 'webgpu' && row.outcome === 'measured')
-        const one =
-          each.attention === 'dense' && known ? ((known.times?.both?.milliseconds ?? 0) / 1e3) * (each.length / known.length) ** 2 : 0
-        for (const on of engines) {
-          const spec = specOf(each, on.dtype)
-          const row: AttentionRow =
-            left() < one * 10
-              ? { engine: on.name, length: each.length, attention: each.attention, spec, outcome: 'left-out', reason: TIME_IS_OVER }
-              : await measureAttention(on, problemOf(spec, each.length), spec, each.attention)
-          attention.push(row)
-          update()
-          log(`${describeAttention(row)}; ${left().toFixed(0)} s left`)
+    const problemOf = attentionProblems()
+    // Neighbours in the plan that have a length in common share their inputs.
+    const measureLengths = async (plans: WebgpuPlan['attention']) => {
+      for (let from = 0; from < plans.length; ) {
+        const { length } = plans[from]
+        const end = plans.findIndex((each, index) => index > from && each.length !== length)
+        const same = plans.slice(from, end < 0 ? plans.length : end)
+        for (const on of engines) await measureLength(on, length, same)
+        from += same.length
+      }
+    }
+    const measureLength = async (on: Engine, length: number, plans: WebgpuPlan['attention']) => {
+      const add = (row: AttentionRow) => {
+        attention.push(row)
+        update()
+        log(`${describeAttention(row)}; ${left().toFixed(0)} s left`)
+      }
+      const rowOf = (each: (typeof plans)[number]) => ({ engine: on.name, length, attention: each.attention, spec: specOf(each, on.dtype) })
+      const isOver = (each: (typeof plans)[number]) => left() < expectedSeconds(each, attention)
+      if (plans.every(isOver)) {
+        for (const each of plans) add({ ...rowOf(each), outcome: 'left-out', reason: TIME_IS_OVER })
+        return
+      }
+      const spec = specOf(plans[0], on.dtype)
+      const opened = openAttention(on, problemOf(spec, length), spec)
+      try {
+        for (const each of plans) {
+          const { spec, ...row } = rowOf(each)
+          if (isOver(each)) add({ ...row, spec, outcome: 'left-out', reason: TIME_IS_OVER })
+          else add(await opened.measure(spec, each.attention))
         }
+      } finally {
+        opened.dispose()
+      }
+    }
+    const measureModel = async (on: Engine) => {
+      const opened = openModel(on, plan.model)
+      try {
+        for (const row of plan.modelRows) {
+          const base = { engine: on.name, dtype: on.dtype, ...row }
+          model.push(left() > 0 ? await opened.measure(row) : { ...base, outcome: 'left-out', reason: TIME_IS_OVER })
+          update()
+          log(`${describeModel(model[model.length - 1])}; ${left().toFixed(0)} s left`)
+        }
+      } finally {
+        opened.dispose()
       }
     }
 
+    const [first] = plan.attention
+    const isFirst = ({ length }: (typeof plan.attention)[number]) => length === first.length
+    if (groups.includes('attention')) await measureLengths(plan.attention.filter(isFirst))
+    let isRight = true
     if (groups.includes('model')) {
       update({ modelGate: await checkModel(engine.backend, engine.dtype === 'f16' ? ['f32', 'f16'] : ['f32']) })
       for (const { name, measured, bound, ok } of result.modelGate) log(`${ok ? 'right' : 'WRONG'} ${name}: ${measured}, bound ${bound}`)
-      const isRight = result.modelGate.every(({ ok }) => ok)
-      for (const each of engines) {
-        const opened = openModel(each, plan.model)
-        try {
-          for (const row of plan.modelRows) {
-            const base = { engine: each.name, dtype: each.dtype, ...row }
-            if (!isRight) model.push({ ...base, outcome: 'wrong', reason: 'the small model is out of bounds' })
-            else model.push(left() > 0 ? await opened.measure(row) : { ...base, outcome: 'left-out', reason: TIME_IS_OVER })
-            update()
-            log(`${describeModel(model[model.length - 1])}; ${left().toFixed(0)} s left`)
-          }
-        } finally {
-          opened.dispose()
-        }
-      }
+      isRight = result.modelGate.every(({ ok }) => ok)
+      if (isRight) await measureModel(engine)
     }
+    if (groups.includes('attention')) await measureLengths(plan.attention.filter((each) => !isFirst(each)))
+    if (groups.includes('model') && isRight && cuda) await measureModel(cuda)
     return result
   } finally {
     for (const { backend } of engines) backend.dispose()
   }
+}
+
+/** Dense attention of twice the length takes four times as long, and about ten passes are run. 0 where nothing is known. */
+function expectedSeconds({ length, attention }: WebgpuPlan['attention'][number], rows: readonly AttentionRow[]): number {
+  const known = rows.findLast((row) => row.attention === 'dense' && row.engine === 'webgpu' && row.outcome === 'measured')
+  if (attention === 'phsa' || !known) return 0
+  return ((10 * (known.times?.both?.milliseconds ?? 0)) / 1e3) * (length / known.length) ** 2
 }
 
 async function optional<T>(open: () => Promise<T>, log: (line: string) => void): Promise<T | undefined> {

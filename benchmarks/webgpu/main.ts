@@ -22,7 +22,7 @@ if (out === undefined || !(Number(seconds) >= 0) || groups.length < new Set(only
 }
 
 try {
-  const { conformance, products, attention, model } = await benchWebgpu({
+  const { conformance, products, attention, modelGate, model } = await benchWebgpu({
     plan: small ? smallWebgpuPlan() : fullWebgpuPlan(),
     groups,
     dawnFlags: process.env.PHSA_DAWN_FLAGS?.split(' ').filter(Boolean) ?? [],
@@ -36,7 +36,10 @@ try {
     log: (line) => console.log(line),
   })
   const rows = [...products, ...attention, ...model]
-  const isRight = conformance.failed.length === 0 && rows.every(({ outcome }) => outcome === 'measured' || outcome === 'left-out')
+  const isRight =
+    conformance.failed.length === 0 &&
+    modelGate.every(({ ok }) => ok) &&
+    rows.every(({ outcome }) => outcome === 'measured' || outcome === 'left-out')
   // Dawn and TensorFlow.js leave handles that keep the process alive.
   process.exit(isRight ? 0 : 1)
 } catch (error) {

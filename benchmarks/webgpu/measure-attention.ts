@@ -43,36 +43,49 @@ export function attentionProblems(): (spec: AttentionSpec, length: number) => At
   }
 }
 
-/** One spec on one engine, timed only after sampled rows agreed with float64. */
-export async function measureAttention(
+/** A problem on an engine, for specs of the same heads, block size and type. */
+export interface OpenedAttention {
+  measure(spec: AttentionSpec, attention: AttentionRow['attention']): Promise<AttentionRow>
+  dispose(): void
+}
+
+/** Uploads a problem with the first of its specs. @throws what the backend says where it has no room */
+export function openAttention(engine: Engine, problem: AttentionProblem, spec: AttentionSpec): OpenedAttention {
+  const inputs = upload(engine, problem, spec)
+  return {
+    measure: (spec, attention) => measureAttention(engine, problem, inputs, spec, attention),
+    dispose() {
+      for (const tensor of tensorsOf(inputs)) tensor.dispose()
+    },
+  }
+}
+
+/** One spec, timed only after sampled rows agreed with float64. */
+async function measureAttention(
   engine: Engine,
   problem: AttentionProblem,
+  inputs: DeviceInputs,
   spec: AttentionSpec,
   attention: AttentionRow['attention'],
 ): Promise<AttentionRow> {
   const { length } = problem
   const row = { engine: engine.name, length, attention, spec }
   try {
-    const inputs = upload(engine, problem, spec)
-    try {
-      const computed = await compute(engine, inputs, spec)
-      const gate = gateOf(checksOf(problem, spec, computed, attention))
-      if (gate.failed.length > 0) return { ...row, outcome: 'wrong', gate }
-      const from = spec.initTokens + spec.localTokens + CANDIDATES * spec.blockSize
-      const overlap = neighbourOverlap({ selected: computed.selected, kvHeads: spec.kvHeads, length, topK: spec.topK }, from)
-      const times = await timeParts(engine, inputs, spec)
-      const work = phaseWork(spec, length)
-      const flops = { pool: work.pool.flops, select: work.select.flops, attend: work.attend.flops, backward: work.backward.flops }
-      return {
-        ...row,
-        outcome: 'measured',
-        gate,
-        ...(overlap === undefined ? {} : { overlap }),
-        times,
-        flops: { ...flops, forward: work.forward.flops, both: work.forward.flops + work.backward.flops },
-      }
-    } finally {
-      for (const tensor of tensorsOf(inputs)) tensor.dispose()
+    const computed = await compute(engine, inputs, spec)
+    const gate = gateOf(checksOf(problem, spec, computed, attention))
+    if (gate.failed.length > 0) return { ...row, outcome: 'wrong', gate }
+    const from = spec.initTokens + spec.localTokens + CANDIDATES * spec.blockSize
+    const overlap = neighbourOverlap({ selected: computed.selected, kvHeads: spec.kvHeads, length, topK: spec.topK }, from)
+    const times = await timeParts(engine, inputs, spec)
+    const work = phaseWork(spec, length)
+    const flops = { pool: work.pool.flops, select: work.select.flops, attend: work.attend.flops, backward: work.backward.flops }
+    return {
+      ...row,
+      outcome: 'measured',
+      gate,
+      ...(overlap === undefined ? {} : { overlap }),
+      times,
+      flops: { ...flops, forward: work.forward.flops, both: work.forward.flops + work.backward.flops },
     }
   } catch (error) {
     if (!(error instanceof Error) || isPhsaError(error, 'backend-lost')) throw error

@@ -9,8 +9,8 @@ export type WebgpuGroup = (typeof WEBGPU_GROUPS)[number]
 
 /** Everything that is measured, the most important first. */
 export interface WebgpuPlan {
-  /** Cases of the conformance suite up to this size are run first; larger ones take the reference seconds. */
-  readonly mostCaseFlops: number
+  /** What follows the type in the names of the conformance cases that are run first; of more FLOPs than that they take the reference seconds. */
+  readonly gate: { readonly pattern: RegExp; readonly mostFlops: number }
   /** Rows and columns of the matrices. */
   readonly productSize: number
   readonly attention: readonly AttentionPlan[]
@@ -39,7 +39,7 @@ export function specOf({ length, attention, score }: AttentionPlan, dtype: Atten
 export function fullWebgpuPlan(): WebgpuPlan {
   const { config, phsa, chunk } = fullPlan([])
   return {
-    mostCaseFlops: 3e6,
+    gate: { pattern: /^(pool|select|attend|attend-backward)\/(m16-t101|g2-h1-d128-t203|packed|decode)$/, mostFlops: 1e8 },
     productSize: 4096,
     attention: attentionPlans([32_768, 4096, 8192, 16_384, 65_536, 131_072]),
     model: { config, phsa, chunk },
@@ -60,7 +60,7 @@ export function fullWebgpuPlan(): WebgpuPlan {
 export function smallWebgpuPlan(): WebgpuPlan {
   const { config, phsa } = smallPlan([])
   return {
-    mostCaseFlops: 5e3,
+    gate: { pattern: /^(pool|select|attend)\/m8-/, mostFlops: 3e6 },
     productSize: 256,
     attention: attentionPlans([1024]),
     model: { config: { ...config, vocabSize: 1024, hiddenSize: 128, intermediateSize: 128, heads: 2, kvHeads: 1 }, phsa, chunk: 64 },

@@ -6,6 +6,7 @@
 // where the fast choice of blocks reads it. Bound: bytes of k and v. Numerics: f32 sums.
 #include "elements.cuh"
 #include "overlap.cuh"
+#include "paged_query.cuh"
 #include "products.cuh"
 #include "sequences.cuh"
 #include "warp.cuh"
@@ -27,15 +28,19 @@ struct AppendParams {
   int sumBlocks;   // thread blocks a KV head that sum
 };
 
+/** Waits for the kernel before as late as it can: that one writes neither starts and lengths nor the page table. */
 template <typename T, int D>
 PHSA_DEVICE void appendCopy(const AppendParams& params) {
   constexpr int kPerLane = D / kLanes;
   const int64_t item = static_cast<int64_t>(blockIdx.x) * kWarps + warpIndex();
-  if (item >= static_cast<int64_t>(params.sequences.queryTokens) * params.rules.kvHeads) return;
-  const Query query = findQuery(params.sequences, params.rules, static_cast<int>(item / params.rules.kvHeads));
+  const bool used = item < static_cast<int64_t>(params.sequences.queryTokens) * params.rules.kvHeads;
+  Query query{-1, 0, 0, 0};
+  if (used) query = findPagedQuery(params.sequences, params.rules, static_cast<int>(item / params.rules.kvHeads));
+  const int64_t slot = query.sequence < 0 ? 0 : keyRow(params.sequences, query.sequence, query.position);
+  waitForKernelBefore();
+  letNextKernelBegin();
   if (query.sequence < 0) return;
   using Elements = Pack<T, kPerLane>;
-  const int64_t slot = keyRow(params.sequences, query.sequence, query.position);
   const int64_t target = (slot * params.rules.kvHeads + item % params.rules.kvHeads) * kLanes + laneIndex();
   const int64_t source = item * kLanes + laneIndex();
   static_cast<Elements*>(params.keyPages)[target] = static_cast<const Elements*>(params.k)[source];
@@ -60,6 +65,7 @@ PHSA_DEVICE int touchedSequence(const int* starts, int sequences, int size, int 
   return low;
 }
 
+/** Sums new tokens into one sub-block, if there are any. Waits as above. */
 template <typename T, int D>
 PHSA_DEVICE void appendSums(const AppendParams& params) {
   constexpr int kPerLane = D / kLanes;
@@ -70,16 +76,18 @@ PHSA_DEVICE void appendSums(const AppendParams& params) {
   const int index = part % params.sumBlocks * kWarps + warpIndex();
   const int size = rules.blockSize / rules.representatives;
   const int sequence = touchedSequence(sequences.queryStarts, sequences.sequences, size, index);
-  if (sequence == sequences.sequences) return;
+  const bool isSequence = sequence < sequences.sequences;
   const int firstRow = sequences.queryStarts[sequence];
-  const int length = sequences.keyLengths[sequence];
-  const int firstNew = length - (sequences.queryStarts[sequence + 1] - firstRow);
+  const int length = isSequence ? sequences.keyLengths[sequence] : 0;
+  const int firstNew = isSequence ? length - (sequences.queryStarts[sequence + 1] - firstRow) : 0;
   const int subBlock = firstNew / size + index - (firstRow / size + 2 * sequence);
   const int start = max(firstNew, subBlock * size);
   const int end = min(length, (subBlock + 1) * size);
-  if (start >= end) return;
-
-  const int64_t stored = representativeRow(sequences, rules, sequence, kvHead, subBlock);
+  const bool isNew = isSequence && start < end;
+  const int64_t stored = isNew ? representativeRow(sequences, rules, sequence, kvHead, subBlock) : 0;
+  waitForKernelBefore();
+  letNextKernelBegin();
+  if (!isNew) return;
   const int64_t at = stored * D + laneIndex() * kPerLane;
   float keySums[kPerLane] = {};
   float markedSums[kPerLane] = {};
@@ -129,8 +137,6 @@ PHSA_DEVICE void appendSums(const AppendParams& params) {
 
 template <typename T, int D>
 PHSA_DEVICE void appendTokens(const AppendParams& params) {
-  waitForKernelBefore();
-  letNextKernelBegin();
   if (static_cast<int>(blockIdx.x) < params.copyBlocks) {
     appendCopy<T, D>(params);
   } else {

@@ -1,30 +1,34 @@
-// attend_decode_sm90.cu: attention over a paged cache for few queries (spec 5): what attend_paged.cu does, shared by clusters of eight thread blocks that
+// attend_decode_sm90.cu: attention over a paged cache for few queries (spec 5): what attend_paged.cu does, shared by clusters of thread blocks that
 // merge in each other's shared memory. For a step of decoding of few sequences, where the time is that of accesses that wait for one another.
 //
-// A query and KV head with many visible keys has several clusters, of which the last one to finish merges the others' parts. Bound as there.
+// The keys that a query sees in any case are added while the blocks are still being chosen: only append_tokens.cu writes them, and the kernel that chooses
+// lets this one begin when that has ended. A query and KV head with many visible keys has several clusters, of which the last one to finish merges the
+// others' parts. Bound as there.
 #include "arrivals.cuh"
 #include "attend_pages.cuh"
 #include "cluster.cuh"
 #include "overlap.cuh"
+#include "paged_query.cuh"
 
 constexpr int kClusterBlocks = 8;
 constexpr int kMostClusters = 8;
 
-template <int D, int N>
+template <int D, int N, int C>
 struct alignas(16) DecodeShared {
-  static constexpr int kSlice = 8 * N * D / kClusterBlocks / 2;
+  static constexpr int kSlice = 8 * N * D / C / 2;
 
   WarpParts<D, N, kWarps> warps;
-  float2 parts[kClusterBlocks][kSlice];      // pairs of values of this thread block's slice, from all
-  float2 sums[kClusterBlocks][8 * N];
+  float2 parts[C][kSlice];                   // pairs of values of this thread block's slice, from all
+  float2 sums[C][8 * N];
   float weights[kMostClusters][8 * N];
   float2 merged[8 * N];                      // of the cluster, or of all clusters
+  uint64_t given;                            // mbarrier: parts and sums are whole
 };
 
-template <int D, int N>
+template <int D, int N, int C>
 struct DecodeUnit {
   const AttendPagedParams& params;
-  DecodeShared<D, N>& shared;
+  DecodeShared<D, N, C>& shared;
   int64_t unit;      // row * Hkv + kvHead
   int64_t firstRow;  // of out, [.., D]
   int group;
@@ -57,9 +61,9 @@ struct DecodeUnit {
   PHSA_DEVICE void giveSlices() const {
     __syncthreads();
     waitForCluster();
-    for (int index = threadIdx.x; index < kClusterBlocks * group; index += kThreads) {
+    for (int index = threadIdx.x; index < C * group; index += kThreads) {
       const int head = index % group;
-      storeIn(index / group, &shared.sums[rank][head], merge<kWarps>([&](int warp) { return shared.warps.sums[warp][head]; }));
+      sendTo(index / group, &shared.sums[rank][head], merge<kWarps>([&](int warp) { return shared.warps.sums[warp][head]; }), &shared.given);
     }
     for (int pair = threadIdx.x; pair < group * (D / 2); pair += kThreads) {
       const int head = pair / (D / 2);
@@ -74,9 +78,9 @@ struct DecodeUnit {
         sum.x = fmaf(weight, value.x, sum.x);
         sum.y = fmaf(weight, value.y, sum.y);
       }
-      storeIn(pair / slice, &shared.parts[rank][pair % slice], sum);
+      sendTo(pair / slice, &shared.parts[rank][pair % slice], sum, &shared.given);
     }
-    syncCluster();
+    waitForSent(&shared.given);
   }
 
   PHSA_DEVICE void putOut(int pair, float2 sum, float2 merged) const {
@@ -91,10 +95,10 @@ struct DecodeUnit {
       const int pair = rank * slice + index;
       if (pair >= group * (D / 2)) break;
       const int head = pair / (D / 2);
-      const float2 merged = merge<kClusterBlocks>([&](int part) { return shared.sums[part][head]; });
+      const float2 merged = merge<C>([&](int part) { return shared.sums[part][head]; });
       float2 sum{0.0f, 0.0f};
 #pragma unroll
-      for (int part = 0; part < kClusterBlocks; part++) {
+      for (int part = 0; part < C; part++) {
         const float weight = shiftedExp2(shared.sums[part][head].x, merged.x);
         sum.x = fmaf(weight, shared.parts[part][index].x, sum.x);
         sum.y = fmaf(weight, shared.parts[part][index].y, sum.y);
@@ -131,50 +135,101 @@ struct DecodeUnit {
   }
 };
 
-template <int D, int N>
+/** What a query sees whatever is chosen: first tokens and local window, or everything. */
+struct ForcedRuns {
+  int sequence;
+  int position;
+  int initEnd;
+  int localStart;
+  int count;
+
+  PHSA_DEVICE ForcedRuns(const Rules& rules, const Query& query) : sequence(query.sequence), position(query.position) {
+    const bool dense = position < query.denseBelow;
+    initEnd = dense ? 0 : min(rules.initBlocks * rules.blockSize, position + 1);
+    localStart = dense ? 0 : candidateBlocks(rules, position, query.denseBelow).end * rules.blockSize;
+    count = initEnd + max(0, position + 1 - localStart);
+  }
+
+  /** The run that begins with a token; none where that is -1. */
+  PHSA_DEVICE Run from(const Sequences& sequences, int first) const {
+    if (first < 0 || first > position) return Run{0, 0};
+    return Run{static_cast<int>(keyRow(sequences, sequence, first)), min(kRun, position + 1 - first)};
+  }
+
+  PHSA_DEVICE int tokenAt(int index, int end) const { return index >= end ? -1 : index < initEnd ? index : localStart + index - initEnd; }
+};
+
+/** Brings a sequence's page table near, for who reads it later. */
+PHSA_DEVICE void touchPages(const Sequences& sequences, const Query& query) {
+  constexpr int kLine = 32;
+  const int* pages = sequences.pageTable + static_cast<int64_t>(query.sequence) * sequences.pagesPerSequence;
+  for (int page = kLine * threadIdx.x; page <= query.position / sequences.pageTokens; page += kLine * kThreads) {
+    [[maybe_unused]] int unused;
+    asm volatile("ld.global.ca.s32 %0, [%1];" : "=r"(unused) : "l"(pages + page));
+  }
+}
+
+template <int D, int N, int C>
 PHSA_DEVICE void attendDecode(const AttendPagedParams& params) {
-  __shared__ DecodeShared<D, N> shared;
+  __shared__ DecodeShared<D, N, C> shared;
   const Rules& rules = params.rules;
+  const Sequences& sequences = params.sequences;
   const int rank = clusterRank();
-  const int part = blockIdx.x / kClusterBlocks;
-  const int kvHead = part % rules.kvHeads;
-  const int cluster = part / rules.kvHeads % params.splits;
-  const int row = part / rules.kvHeads / params.splits;
+  const int part = blockIdx.x / C;
+  const int units = sequences.queryTokens * rules.kvHeads;
+  const int cluster = part / units;
+  const int kvHead = part % units % rules.kvHeads;
+  const int row = part % units / rules.kvHeads;
   const int group = rules.heads / rules.kvHeads;
   const int64_t firstRow = static_cast<int64_t>(row) * rules.heads + kvHead * group;
-  const int slice = (group * (D / 2) + kClusterBlocks - 1) / kClusterBlocks;
-  const DecodeUnit<D, N> unit{params, shared, static_cast<int64_t>(row) * rules.kvHeads + kvHead, firstRow, group, rank, slice};
-  const Query query = findQuery(params.sequences, rules, row);
-  PagedAttention<D, N, kWarps> attention(params, row, kvHead);
-  // Only the choice is younger.
-  waitForKernelBefore();
-  letNextKernelBegin();
-  VisibleRuns visible(params, row, kvHead);
+  const int slice = group * (D / 2) / C;
+  const DecodeUnit<D, N, C> unit{params, shared, part % units, firstRow, group, rank, slice};
+  const Query query = findPagedQuery(sequences, rules, row);
   if (query.sequence < 0) {
+    waitForKernelBefore();
     if (cluster > 0 || rank > 0) return;
     for (int pair = threadIdx.x; pair < group * (D / 2); pair += kThreads) unit.putOut(pair, float2{0.0f, 0.0f}, float2{-INFINITY, 0.0f});
     return;
   }
-  visible.find(rules, query);
-  constexpr int kStep = kWarps * kKeys;
-  const int blocks = params.splits * kClusterBlocks;
-  const int share = ((visible.count + blocks - 1) / blocks + kStep - 1) / kStep * kStep;
-  const int keys = max(params.leastKeys, share);
-  const int clusters = (visible.count + keys * kClusterBlocks - 1) / (keys * kClusterBlocks);
+  const ForcedRuns forced(rules, query);
+  const bool chooses = query.position >= query.denseBelow && rules.topK > 0;
+  const int most = forced.count + (chooses ? rules.topK * rules.blockSize : 0);
+  const int clusters = min(params.splits, (most + C * params.leastKeys - 1) / (C * params.leastKeys));
   if (cluster >= clusters) return;
+  if (threadIdx.x == 0) {
+    initBarrier(sharedAddress(&shared.given), 1);
+    fenceBarrierInit();
+    expectBytes(sharedAddress(&shared.given), C * (slice + group) * sizeof(float2));
+  }
+  __syncwarp();
   arriveAtCluster();
-  const int first = (cluster * kClusterBlocks + rank) * keys;
-  attention.addAll(visible, first, min(visible.count, first + keys));
+  PagedAttention<D, N, kWarps> attention(params, row, kvHead);
+  const int block = cluster * C + rank;
+  const int blocks = clusters * C;
+  // Keys that lie together: the thread blocks of all heads then read a page at about the same time.
+  const auto addShare = [&](int count, auto tokenAt) {
+    const int share = ((count + blocks - 1) / blocks + kKeys - 1) / kKeys * kKeys;
+    const int end = min(count, (block + 1) * share);
+    attention.addRuns(block * share + warpIndex() * kKeys, end, kWarps * kKeys, [&](int index) { return forced.from(sequences, tokenAt(index, end)); });
+  };
+  if (chooses) touchPages(sequences, query);
+  addShare(forced.count, [&](int index, int end) { return forced.tokenAt(index, end); });
+  waitForKernelBefore();
+  letNextKernelBegin();
+  if (chooses) {
+    const VisibleRuns visible(params, row, kvHead);
+    addShare(visible.chosen() * rules.blockSize, [&](int index, int end) { return visible.chosenToken(rules, index, end); });
+  }
   attention.leave(shared.warps);
   unit.giveSlices();
   unit.mergeSlice(cluster, clusters);
-  if (clusters > 1 && arriveLast(params.arrivals + unit.unit, clusters * kClusterBlocks)) unit.mergeClusters(clusters);
+  if (clusters > 1 && arriveLast(params.arrivals + unit.unit, clusters * C)) unit.mergeClusters(clusters);
 }
 
-#define KERNEL(D, N)                                                                                          \
-  extern "C" __global__ void __cluster_dims__(kClusterBlocks, 1, 1) __launch_bounds__(kThreads, 4)            \
-      attend_decode_sm90_d##D##_n##N(const __grid_constant__ AttendPagedParams params) {                      \
-    attendDecode<D, N>(params);                                                                               \
+#define KERNEL(D, N)                                                                                    \
+  extern "C" __global__ void __cluster_dims__(kClusterBlocks, 1, 1) __launch_bounds__(kThreads, 4)      \
+      attend_decode_sm90_d##D##_n##N(const __grid_constant__ AttendPagedParams params) {                \
+    attendDecode<D, N, kClusterBlocks>(params);                                                         \
   }
 KERNEL(64, 1)
 KERNEL(128, 1)

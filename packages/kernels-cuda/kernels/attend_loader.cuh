@@ -1,7 +1,8 @@
 // attend_loader.cuh: the warpgroup of attend_sm90.cu that takes the next item and copies its queries, keys and values into shared memory.
 //
 // Keys and values go through a ring of stages, a step each, with barriers of their own: keys are there, and free again, before the values are. Copies
-// are cp.async, 16 bytes of every eighth row a thread; they run ahead into the next item, whose queries wait only for the last use of these.
+// are cp.async, 16 bytes of every eighth row a thread; they run ahead into the next item, whose queries wait only for the last use of these. Where keys
+// lie in pages the places of a step's units are looked up during the step before.
 #pragma once
 #include "attend_tiles.cuh"
 #include "hopper.cuh"
@@ -96,7 +97,8 @@ PHSA_DEVICE void loadTiles(const AttendTilesParams& params, AttendShared& shared
     const int count = hasKeys ? params.counts[item] : 0;
     const int listStart = tile.initSteps + tile.windowSteps;
     const int steps = hasKeys ? listStart + (count + kStepUnits - 1) / kStepUnits : 0;
-    const int64_t firstKey = hasKeys ? sequences.keyStarts[tile.sequence] : 0;
+    const bool paged = sequences.keyStarts == nullptr;
+    const int64_t firstKey = hasKeys && !paged ? sequences.keyStarts[tile.sequence] : 0;
     const int64_t keyStride = static_cast<int64_t>(rules.kvHeads) * kRowBytes;
     const int64_t start = firstKey * keyStride + kvHead * kRowBytes + rowOfThread * keyStride;
     const char* tileK = k + start;
@@ -140,10 +142,18 @@ PHSA_DEVICE void loadTiles(const AttendTilesParams& params, AttendShared& shared
       const int key = step < tile.initSteps ? step * kStepKeys : tile.windowFull + (step - tile.initSteps) * kStepKeys;
       return key / kUnit + (lane & 7);
     };
+    // Where a unit lies, in units from the sequence's first key or that of page 0; a page has whole units.
+    const auto placeOf = [&](int unit) {
+      if (!paged) return unit;
+      if (unit * kUnit >= tile.keyEnd) return 0;
+      return static_cast<int>(keyRow(sequences, tile.sequence, unit * kUnit) / kUnit);
+    };
     if (steps == 0) loadQueries();
     int nextUnit = unitOf(0);
+    int nextPlace = placeOf(nextUnit);
     for (int step = 0; step < steps; step++, ring.step()) {
       const int laneUnit = nextUnit;
+      const int lanePlace = nextPlace;
       nextUnit = unitOf(step + 1);
       const uint32_t stageBytes = target + ring.stage * kStepBytes;
       waitForPhase(sharedAddress(&shared.keysEmpty[ring.stage]), ring.phase ^ 1);
@@ -155,25 +165,25 @@ PHSA_DEVICE void loadTiles(const AttendTilesParams& params, AttendShared& shared
           copyAsync16(sharedAddress(&shared.masks[ring.stage][0][4 * (thread - 2)]), masks + listStep * kStepUnits * kWords + 4 * (thread - 2), true);
         }
       }
-      int stepUnits[kStepUnits];
+      int places[kStepUnits];
 #pragma unroll
-      for (int i = 0; i < kStepUnits; i++) stepUnits[i] = __shfl_sync(~0u, laneUnit, i);
+      for (int i = 0; i < kStepUnits; i++) places[i] = __shfl_sync(~0u, lanePlace, i);
       const bool whole = __all_sync(~0u, laneUnit < wholeUnits);
       const auto loadRows = [&](const char* source, uint32_t bytes) {
         if (whole) {
 #pragma unroll
           for (int i = 0; i < kStepUnits; i++) {
-            const char* row = source + static_cast<uint64_t>(static_cast<uint32_t>(stepUnits[i])) * unitStride;
+            const char* row = source + static_cast<uint64_t>(static_cast<uint32_t>(places[i])) * unitStride;
             copyAsync16(bytes + i * 2048, row, true);
             copyAsync16(bytes + i * 2048 + 1024, row + halfStride, true);
           }
         } else {
 #pragma unroll
           for (int i = 0; i < kStepUnits; i++) {
-            const int key = stepUnits[i] * kUnit + rowOfThread;
+            const int key = __shfl_sync(~0u, laneUnit, i) * kUnit + rowOfThread;
             const bool valid0 = key < tile.keyEnd;
             const bool valid1 = key + 8 < tile.keyEnd;
-            const char* row = source + (valid0 ? static_cast<uint64_t>(static_cast<uint32_t>(stepUnits[i])) * unitStride : 0);
+            const char* row = source + (valid0 ? static_cast<uint64_t>(static_cast<uint32_t>(places[i])) * unitStride : 0);
             copyAsync16(bytes + i * 2048, valid0 ? row : k, valid0);
             copyAsync16(bytes + i * 2048 + 1024, valid1 ? row + halfStride : k, valid1);
           }
@@ -181,6 +191,7 @@ PHSA_DEVICE void loadTiles(const AttendTilesParams& params, AttendShared& shared
       };
       loadRows(tileK, keyBytes + stageBytes);
       arriveAfterCopies(sharedAddress(&shared.keysFull[ring.stage]));
+      nextPlace = placeOf(nextUnit);
       waitForPhase(sharedAddress(&shared.valuesEmpty[ring.stage]), ring.phase ^ 1);
       loadRows(tileV, valueBytes + stageBytes);
       arriveAfterCopies(sharedAddress(&shared.valuesFull[ring.stage]));

@@ -64,11 +64,23 @@ struct VisibleRuns {
     position = query.position;
     const int end = position + 1;
     const bool dense = position < query.denseBelow;
-    const int chosen = dense ? 0 : __popc(__ballot_sync(kWholeWarp, blocks[0] >= 0)) + __popc(__ballot_sync(kWholeWarp, blocks[1] >= 0));
     initEnd = dense ? 0 : min(rules.initBlocks * rules.blockSize, end);
-    selectedEnd = initEnd + chosen * rules.blockSize;
+    selectedEnd = initEnd + (dense ? 0 : chosen()) * rules.blockSize;
     localStart = dense ? 0 : candidateBlocks(rules, position, query.denseBelow).end * rules.blockSize;
     count = selectedEnd + max(0, end - localStart);
+  }
+
+  /** Selected blocks. */
+  PHSA_DEVICE int chosen() const {
+    return __popc(__ballot_sync(kWholeWarp, blocks[0] >= 0)) + __popc(__ballot_sync(kWholeWarp, blocks[1] >= 0));
+  }
+
+  /** Token at each lane's index among those of the selected blocks; -1 from `count` on. */
+  PHSA_DEVICE int chosenToken(const Rules& rules, int index, int count) const {
+    const int slot = index / rules.blockSize;
+    const int low = __shfl_sync(kWholeWarp, blocks[0], slot % kLanes);
+    const int high = __shfl_sync(kWholeWarp, blocks[1], slot % kLanes);
+    return index < count ? (slot < kLanes ? low : high) * rules.blockSize + index % rules.blockSize : -1;
   }
 
   /** The run at each lane's index, a multiple of 8; none from `end` on. */
@@ -238,11 +250,16 @@ struct PagedAttention {
 
   /** Adds the runs from `first` to `end` that are this warp's: 16 keys of each 16 * Warps. */
   PHSA_DEVICE void addAll(const VisibleRuns& visible, int first, int end) {
+    addRuns(first + warpIndex() * kKeys, end, Warps * kKeys, [&](int index) { return visible.at(params.sequences, params.rules, index, end); });
+  }
+
+  /** Adds 16 keys of each `stride` from `first` to `end`, whose runs are those of runAt(each lane's index, a multiple of 8): none from `end` on. */
+  template <typename RunAt>
+  PHSA_DEVICE void addRuns(int first, int end, int stride, RunAt runAt) {
     constexpr int kAtOnce = kLanes / 2;
-    for (int start = first + warpIndex() * kKeys; start < end; start += kAtOnce * Warps * kKeys) {
-      const int index = start + laneIndex() / 2 * (Warps * kKeys) + laneIndex() % 2 * kRun;
-      const Run own = visible.at(params.sequences, params.rules, index, end);
-      for (int step = 0; step < kAtOnce && start + step * Warps * kKeys < end; step++) {
+    for (int start = first; start < end; start += kAtOnce * stride) {
+      const Run own = runAt(start + laneIndex() / 2 * stride + laneIndex() % 2 * kRun);
+      for (int step = 0; step < kAtOnce && start + step * stride < end; step++) {
         Run runs[2];
 #pragma unroll
         for (int half = 0; half < 2; half++) {

@@ -18,7 +18,7 @@
 
 struct AttendSelectedParams {
   const void* q;        // [Tq, Hq, D]
-  const void* k;        // [Tk, Hkv, D]
+  const void* k;        // [Tk, Hkv, D], or the pages of a cache
   const void* v;
   const int* selected;  // [Hkv, Tq, topK]: what attend_lists_sm90 left
   const int* wanted;    // 0 there: nothing is left
@@ -158,8 +158,7 @@ PHSA_DEVICE void attendSelected(const AttendSelectedParams& params) {
       const int sequence = lastStartAtMost(sequences.blockStarts, sequences.sequences + 1, part.block);
       const int firstKey = (part.block - sequences.blockStarts[sequence]) * rules.blockSize;
       const int keyTokens = keyCount(sequences, sequence) - firstKey;
-      const int64_t keyRow = static_cast<int64_t>(sequences.keyStarts[sequence]) + firstKey;
-      const int64_t firstCopy = ((keyRow + copyKey) * rules.kvHeads + kvHead) * kDim + copyChunk * 8;
+      const int64_t firstCopy = ((keyRow(sequences, sequence, firstKey) + copyKey) * rules.kvHeads + kvHead) * kDim + copyChunk * 8;
       __syncthreads();
 #pragma unroll
       for (int step = 0; step < M; step += kCopyKeys) {

@@ -1,4 +1,4 @@
-// attend_sm90.cu: attention over forced and selected blocks (spec 5) on Hopper's tensor cores, packed, bf16, D 128, m 16, 32 and 64.
+// attend_sm90.cu: attention over forced and selected blocks (spec 5) on Hopper's tensor cores, packed or paged, bf16, D 128, m 16, 32 and 64.
 //
 // A tile is 128 rows: 128 / G neighbouring queries of one sequence with the G heads of a KV head. It works through the union of the keys that its
 // queries see, 128 at a time: what all of them see (first tokens, the common part of their windows) as ranges, everything else from the lists of

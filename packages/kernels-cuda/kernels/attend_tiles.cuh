@@ -7,7 +7,7 @@
 
 struct AttendTilesParams {
   const void* q;        // [Tq, Hq, 128]
-  const void* k;        // [Tk, Hkv, 128]
+  const void* k;        // [Tk, Hkv, 128], or the pages of a cache
   const void* v;
   const int* selected;  // [Hkv, Tq, topK]
   void* out;            // [Tq, Hq, 128]
@@ -81,8 +81,9 @@ PHSA_DEVICE AttendTile attendTile(const Sequences& sequences, const Rules& rules
     return tile;
   }
   const int end = starts[low + 1];
-  const int position = firstPosition(sequences, low);
-  const int dense = max(0, min(rules.denseBelow - position, end - start));
+  const Query query = queryOf(sequences, rules, low, start);
+  const int position = query.position;
+  const int dense = max(0, min(query.denseBelow - position, end - start));
   const int denseTiles = (dense + size - 1) / size;
   const bool isDense = offset < denseTiles;
   tile.sequence = low;

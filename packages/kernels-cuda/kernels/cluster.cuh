@@ -18,11 +18,6 @@ PHSA_DEVICE int clusterRank() {
 PHSA_DEVICE void arriveAtCluster() { asm volatile("barrier.cluster.arrive.relaxed.aligned;\n" ::: "memory"); }
 PHSA_DEVICE void waitForCluster() { asm volatile("barrier.cluster.wait.aligned;\n" ::: "memory"); }
 
-/** All threads of the cluster; what they wrote to each other's shared memory before can be read after. */
-PHSA_DEVICE void syncCluster() {
-  asm volatile("barrier.cluster.arrive.release.aligned;\nbarrier.cluster.wait.acquire.aligned;\n" ::: "memory");
-}
-
 /** Address of this thread block's `target` in the shared memory of another one. */
 PHSA_DEVICE uint32_t addressIn(int rank, const void* target) {
   uint32_t address;
@@ -30,14 +25,24 @@ PHSA_DEVICE uint32_t addressIn(int rank, const void* target) {
   return address;
 }
 
-PHSA_DEVICE void storeIn(int rank, float2* target, float2 value) {
-  asm volatile("st.shared::cluster.v2.f32 [%0], {%1, %2};" ::"r"(addressIn(rank, target)), "f"(value.x), "f"(value.y) : "memory");
+/** Once a barrier in shared memory is initialised: who is past the barrier of the cluster that this thread comes to next can count on it. */
+PHSA_DEVICE void fenceBarrierInit() { asm volatile("fence.mbarrier_init.release.cluster;\n" ::: "memory"); }
+
+/** Stores into the shared memory of another thread block, and counts 8 bytes on the mbarrier there: no barrier of the cluster need follow. */
+PHSA_DEVICE void sendTo(int rank, uint64_t* target, uint64_t value, const uint64_t* barrier) {
+  asm volatile("st.async.shared::cluster.mbarrier::complete_tx::bytes.u64 [%0], %1, [%2];\n" ::"r"(addressIn(rank, target)), "l"(value),
+               "r"(addressIn(rank, barrier))
+               : "memory");
+}
+PHSA_DEVICE void sendTo(int rank, float2* target, float2 value, const uint64_t* barrier) {
+  const uint64_t bits = static_cast<uint64_t>(__float_as_uint(value.y)) << 32 | __float_as_uint(value.x);
+  sendTo(rank, reinterpret_cast<uint64_t*>(target), bits, barrier);
 }
 
-PHSA_DEVICE void storeIn(int rank, float* target, float value) {
-  asm volatile("st.shared::cluster.f32 [%0], %1;" ::"r"(addressIn(rank, target)), "f"(value) : "memory");
-}
-
-PHSA_DEVICE void storeIn(int rank, int* target, int value) {
-  asm volatile("st.shared::cluster.s32 [%0], %1;" ::"r"(addressIn(rank, target)), "r"(value) : "memory");
+/** Waits for the first phase of an mbarrier: what others have sent can be read then. */
+PHSA_DEVICE void waitForSent(const uint64_t* barrier) {
+  asm volatile(
+      "{\n.reg .pred p;\nwaiting_%=:\nmbarrier.try_wait.parity.acquire.cluster.shared::cta.b64 p, [%0], 0;\n@p bra done_%=;\nbra waiting_%=;\ndone_%=:\n}\n" ::"r"(
+          sharedAddress(barrier))
+      : "memory");
 }

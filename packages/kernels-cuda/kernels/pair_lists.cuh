@@ -27,12 +27,28 @@ struct PairEntry {
 
   /** @param weight of the second head */
   PHSA_DEVICE float score(float weight) const { return fmaf(__uint_as_float(second & ~kUnitBits), weight, __uint_as_float(first & ~kColumnBits)); }
+};
 
-  /** Comparable numbers: of equal scores the lower block is greater; `mask` has the index bits. The entry is in this lane's list. */
-  PHSA_DEVICE uint32_t key(float weight, uint32_t mask) const {
-    const uint32_t block = (second & kUnitBits) * kUnitColumns + ((first & kColumnBits) ^ ((threadIdx.x & 3) << 1));
-    return keyOf((__float_as_uint(score(weight)) & ~mask) | block, mask);
+/** Ranks of entries in 32 bits: in `mask` the block, above it how far the bits of the score are above `base`, moved up by `shift`. */
+struct PairRanks {
+  uint32_t mask;
+  uint32_t base;
+  int shift;
+  uint32_t end;  // above all keys of those it was made for
+
+  /** Of equal ones the lower block is greater. The entry is in this lane's list. */
+  PHSA_DEVICE uint32_t key(const PairEntry& entry, float weight) const {
+    const uint32_t block = (entry.second & kUnitBits) * kUnitColumns + ((entry.first & kColumnBits) ^ ((threadIdx.x & 3) << 1));
+    return keyOf(((__float_as_uint(entry.score(weight)) - base) << shift & ~mask) | block, mask);
   }
+
+  PHSA_DEVICE int block(uint32_t key) const { return static_cast<int>(wordOf(key, mask) & mask); }
+
+  /** No more than the score of any entry with this key. */
+  PHSA_DEVICE float score(uint32_t key) const { return __uint_as_float(base + ((wordOf(key, mask) & ~mask) >> shift)); }
+
+  /** More than the score of any entry whose key ties with this one but for the block. */
+  PHSA_DEVICE float scoreAbove(uint32_t key) const { return __uint_as_float(base + (((wordOf(key, mask) | mask) >> shift) + 1)); }
 };
 
 PHSA_DEVICE PairEntry loadPair(uint32_t address) {
@@ -81,82 +97,96 @@ PHSA_DEVICE int entries(const PairList& list) { return static_cast<int>(list.end
 
 /** Scores of entries are smaller than what they were by at most so much of themselves. */
 constexpr float kEntryRounding = 1.0f / 1024.0f;
+/** A threshold below this is one above scores of 0. */
+constexpr float kTiny = 1e-37f;
 
-/** Drops what lies below the thresholds; four entries at a time, because each waits for its load. */
-PHSA_DEVICE void dropBelow(PairList& list, float weight) {
+/** What an entry must reach to stay in a list of this threshold. */
+PHSA_DEVICE float leastKept(float threshold) { return threshold < kTiny ? 0.0f : threshold * (1.0f - kEntryRounding); }
+
+/** Runs `use(entry, whether it is there)` for the entries of each lane's list; four at a time, because each waits for its load. */
+template <typename Use>
+PHSA_DEVICE void forEach(const PairList& list, Use use) {
   const int longest = __reduce_max_sync(kWarpMask, entries(list));
-  const float least = list.threshold * (1.0f - kEntryRounding);
-  uint32_t end = list.start;
 #pragma unroll 1
   for (int chunk = 0; chunk < longest; chunk += 4) {
     PairEntry own[4];
 #pragma unroll
     for (int i = 0; i < 4; i++) own[i] = loadPair(list.start + (chunk + i) * kPairStride);
 #pragma unroll
-    for (int i = 0; i < 4; i++) {
-      appendWhere(end, list.start + (chunk + i) * kPairStride < list.end ? own[i].score(weight) : kNone, least, own[i]);
-    }
+    for (int i = 0; i < 4; i++) use(own[i], list.start + (chunk + i) * kPairStride < list.end);
   }
+}
+
+/** Drops what lies below the thresholds. */
+PHSA_DEVICE void dropBelow(PairList& list, float weight) {
+  const float least = leastKept(list.threshold);
+  uint32_t end = list.start;
+  forEach(list, [&](const PairEntry& entry, bool there) { appendWhere(end, there ? entry.score(weight) : kNone, least, entry); });
   list.end = end;
 }
 
+/** Ranks that spread the bits beside the block over the scores of a query's entries. */
+PHSA_DEVICE PairRanks ranksOf(const PairList& list, float weight, uint32_t mask) {
+  uint32_t low = 0xFFFFFFFFu;
+  uint32_t high = 0;
+  forEach(list, [&](const PairEntry& entry, bool there) {
+    const uint32_t score = __float_as_uint(entry.score(weight));
+    low = min(low, there ? score : 0xFFFFFFFFu);
+    high = max(high, there ? score : 0);
+  });
+  low = quadLeast(low);
+  high = max(quadLargest(high), low);
+  const int shift = __clz(high - low) - 1;
+  return PairRanks{mask, low, shift, keyOf((high - low) << shift | mask, mask) + mask + 1};
+}
+
 /**
- * Leaves exactly `most` of a query's entries where there are more, and raises its threshold to what the last of them reaches; above what only ties with
- * it if no block before `front` can follow that would win the tie.
+ * Leaves more than three quarters of `most` and at most `most` of a query's entries where there are more, and raises its threshold to what the last of
+ * them reaches; above what only ties with it if no block before `front` can follow that would win the tie.
  */
 PHSA_DEVICE void thin(PairList& list, float weight, uint32_t mask, int most, int front) {
   const int total = quadSum(entries(list));
-  uint32_t low = 0xFFFFFFFFu;
-  uint32_t high = 0;
-#pragma unroll 1
-  for (uint32_t at = list.start; at < list.end; at += kPairStride) {
-    const uint32_t key = loadPair(at).key(weight, mask);
-    low = min(low, key);
-    high = max(high, key);
-  }
-  low = quadLeast(low);
-  high = quadLargest(high) + 1;
-  // At or above `low` are more than `most`, at or above `high` fewer; keys differ, so that some pivot has exactly so many.
+  const PairRanks ranks = ranksOf(list, weight, mask);
+  // At or above `low` are more than `most`, at or above `high` too few; keys differ, so that some pivot has enough.
+  uint32_t low = 0x80000000u;
+  uint32_t high = ranks.end;
   bool open = total > most;
   uint32_t pivot = 0;
 #pragma unroll 1
   while (__any_sync(kWarpMask, open)) {
     const uint32_t middle = low + (high - low) / 2;
     int count = 0;
-#pragma unroll 1
-    for (uint32_t at = list.start; at < list.end; at += kPairStride) count += loadPair(at).key(weight, mask) >= middle;
-    __syncwarp();
+    forEach(list, [&](const PairEntry& entry, bool there) { count += there && ranks.key(entry, weight) >= middle; });
     count = quadSum(count);
-    if (open) {
-      if (count > most) {
-        low = middle;
-      } else {
-        high = middle;
-      }
-      if (count == most || high - low <= 1) {
-        pivot = middle;
-        open = false;
-      }
+    if (!open) continue;
+    if (count > most) {
+      low = middle;
+    } else {
+      high = middle;
+    }
+    if ((count <= most && count > most - most / 4) || high - low <= 1) {
+      pivot = high;
+      open = false;
     }
   }
   uint32_t least = 0xFFFFFFFFu;
   uint32_t end = list.start;
-#pragma unroll 1
-  for (uint32_t at = list.start; at < list.end; at += kPairStride) {
-    const PairEntry entry = loadPair(at);
-    const uint32_t key = entry.key(weight, mask);
-    if (key < pivot) continue;
+  forEach(list, [&](const PairEntry& entry, bool there) {
+    const uint32_t key = ranks.key(entry, weight);
+    if (!there || key < pivot) return;
     least = min(least, key);
     storePair(end, entry);
     end += kPairStride;
-  }
+  });
   list.end = end;
   __syncwarp();
   least = quadLeast(least);
   if (total <= most) return;
-  const uint32_t word = wordOf(least, mask);
-  const bool last = static_cast<int>(word & mask) < front;
-  list.threshold = fmaxf(list.threshold, last ? scoreAbove(least, mask) : __uint_as_float(word & ~mask));
+  // Entries score less than their blocks: one that ties with the last of them may reach more.
+  const float above = ranks.scoreAbove(least) * (1.0f + kEntryRounding / 2.0f);
+  const float reached = ranks.score(least);
+  const bool last = ranks.block(least) < front && leastKept(above) <= reached;
+  list.threshold = fmaxf(list.threshold, last ? above : reached);
 }
 
 /** Moves entries from the lanes of a query that have more than `most` to those that have fewer. */

@@ -4,7 +4,8 @@
 // With e and f the exponentials of a block's two scores, each by a reference of its own, a block ranks by e + w f, where w = sum e / sum f over all
 // complete blocks. While blocks go by, w is that of those seen so far. A block is dropped when K others seem to score higher by a margin that follows the
 // spread of the best ones. In the end w is exact, and so is the order of what was kept; what was dropped at a threshold t with weight w' scores less than
-// t max(1, w / w'). Where the last of the chosen ones does not reach the largest of these, the caller must look at all blocks once more with w.
+// t max(1, w / w'). Where the last of the chosen ones does not reach the largest of these, the caller must look at all blocks once more with w; what the
+// chosen ones reach, topK blocks reach at least.
 #pragma once
 #include "hopper.cuh"
 #include "pair_lists.cuh"
@@ -13,11 +14,16 @@
 /** Relative change of the weight that is worth lowering thresholds for. */
 constexpr float kWeightStep = 1.0f / 256.0f;
 /** Of the spread of the best maxima, as an exponent: how far below the threshold of row_selection.cuh blocks are still kept. */
-constexpr float kMargin = 0.125f;
+constexpr float kMargin = 0.09f;
 /** Entries that are left of a query's when its lists are too full. */
 constexpr int kThinned = 64;
 /** Entries of a list in the end. */
 constexpr int kLast = 24;
+/** Past so many blocks, the bits beside a block are spread over the scores that are there. */
+constexpr uint32_t kManyBlocks = 16384;
+/** What weights are kept within, so that no product of them is NaN. */
+constexpr float kLeastWeight = 1e-37f;
+constexpr float kMostWeight = 1e37f;
 
 PHSA_DEVICE float log2Fast(float x) {
   float y;
@@ -36,6 +42,7 @@ struct PairSelection {
   float weight;         // of the second head
   float dropped;        // largest threshold so far
   float droppedUnit;    // largest threshold divided by its weight
+  float floor;          // what topK blocks reach by the weight of the last write, 0 where that is not known
   uint32_t mask;        // index bits of a word
   int front;            // first block of the tile that came before its turn
 
@@ -47,22 +54,25 @@ struct PairSelection {
     // A constant would become an operand of its own instruction.
     asm volatile("mov.u32 %0, %1;" : "=r"(columnMask) : "n"(~kColumnBits));
     weight = 1.0f;
-    clear();
+    floor = 0.0f;
+    clear(0.0f);
   }
 
-  /** Forgets all blocks; the weight stays. */
-  PHSA_DEVICE void clear() {
+  /** Forgets all blocks; the weight stays. What scores less than `threshold` will be dropped. */
+  PHSA_DEVICE void clear(float threshold) {
     list.end = list.start;
-    list.threshold = 0.0f;
+    list.threshold = threshold;
     dropped = 0.0f;
     droppedUnit = 0.0f;
 #pragma unroll
     for (int i = 0; i < kKept; i++) kept[i] = 0.0f;
   }
 
+  PHSA_DEVICE static float bounded(float weight) { return fminf(fmaxf(weight, kLeastWeight), kMostWeight); }
+
   /** The weight by the sums of both heads so far. */
   PHSA_DEVICE void weigh(float first, float second) {
-    const float next = first > 0.0f && second > 0.0f ? __fdividef(first, second) : weight;
+    const float next = first > 0.0f && second > 0.0f ? bounded(__fdividef(first, second)) : weight;
     const float change = __fdividef(next, weight);
     if (fabsf(change - 1.0f) <= kWeightStep) return;
     note();
@@ -93,10 +103,11 @@ struct PairSelection {
       }
     }
 #pragma unroll
-    for (int unit = 0; unit < kUnits; unit++) {
-      float top = scores[unit][0];
+    for (int part = 0; part < kUnits; part++) {
+      // Of columns 16 apart: neighbouring blocks score alike.
+      float top = scores[0][part];
 #pragma unroll
-      for (int i = 1; i < kUnit; i++) top = fmaxf(top, scores[unit][i]);
+      for (int i = 1; i < kUnit; i++) top = fmaxf(top, scores[i / 2][i % 2 * 4 + part]);
 #pragma unroll
       for (int i = 0; i < kKept; i++) {
         const float upper = fmaxf(kept[i], top);
@@ -129,14 +140,15 @@ struct PairSelection {
   }
 
   /**
-   * Writes the query's row of `selected`, null for none, by the weight that all blocks give.
+   * Writes the query's row of `selected`, which has `extent` places, null for none, by the weight that all blocks give.
    * @returns whether no dropped block can belong to it
    */
-  PHSA_DEVICE bool write(float exactWeight, int topK, int* target) {
+  PHSA_DEVICE bool write(float exactWeight, int topK, int extent, int* target) {
     note();
-    weight = exactWeight;
+    weight = bounded(exactWeight);
     makeRoom(kLast);
     note();
+    const PairRanks ranks = mask + 1 <= kManyBlocks ? PairRanks{mask, 0, 0, 0} : ranksOf(list, weight, mask);
     const int own = entries(list);
     const int longest = __reduce_max_sync(kWarpMask, own);
     uint32_t keys[1][kLast];
@@ -147,7 +159,7 @@ struct PairSelection {
       if (chunk >= longest) break;
 #pragma unroll
       for (int i = chunk; i < chunk + 4; i++) {
-        const uint32_t key = loadPair(list.start + i * kPairStride).key(weight, mask);
+        const uint32_t key = ranks.key(loadPair(list.start + i * kPairStride), weight);
         keys[0][i] = i < own ? key : 0;
       }
     }
@@ -159,8 +171,9 @@ struct PairSelection {
     for (int i = 0; i < kLast; i++) last = min(last, keys[0][i] != 0 && keys[0][i] >= pivot[0] ? keys[0][i] : 0xFFFFFFFFu);
     last = quadLeast(last);
     const int lane = threadIdx.x & 31;
-    writeChosen(keys[0], pivot[0], longest, list.start - lane * 8 + lane / 4 * 16, mask, topK, target);
-    const float bound = fmaxf(dropped, droppedUnit * exactWeight) * (1.0f - kEntryRounding);
-    return dropped == 0.0f || (total[0] >= topK && scoreAbove(last, mask) >= bound);
+    writeChosen(keys[0], pivot[0], longest, list.start - lane * 8 + lane / 4 * 16, mask, extent, target);
+    floor = total[0] >= topK ? ranks.score(last) : 0.0f;
+    const float bound = fmaxf(dropped, droppedUnit * weight) * (1.0f - kEntryRounding);
+    return dropped == 0.0f || (total[0] >= topK && ranks.scoreAbove(last) >= bound);
   }
 };

@@ -109,12 +109,12 @@ PHSA_DEVICE void sortQuad(int (&v)[4]) {
 }
 
 /**
- * Writes a row's blocks whose keys reach its pivot, at most 16 and ascending, then -1; `keys` of a lane's list, 0 behind its end.
+ * Writes a row's blocks whose keys reach its pivot, at most 16 and ascending, then -1 up to `extent`; `keys` of a lane's list, 0 behind its end.
  * @param row where the first lane of the row has the first of four words in shared memory, kEntryStride apart, that nobody needs any more
  * @param target null for a row that is not there
  */
 template <int Capacity>
-PHSA_DEVICE void writeChosen(const uint32_t (&keys)[Capacity], uint32_t pivot, int longest, uint32_t row, uint32_t mask, int topK, int* target) {
+PHSA_DEVICE void writeChosen(const uint32_t (&keys)[Capacity], uint32_t pivot, int longest, uint32_t row, uint32_t mask, int extent, int* target) {
   const int lane = threadIdx.x & 31;
   int count = 0;
 #pragma unroll
@@ -152,7 +152,7 @@ PHSA_DEVICE void writeChosen(const uint32_t (&keys)[Capacity], uint32_t pivot, i
 #pragma unroll
   for (int i = 0; i < 4; i++) {
     const int index = (lane & 3) * 4 + i;
-    if (index < topK) target[index] = index < chosen ? blocks[i] : -1;
+    if (index < extent) target[index] = index < chosen ? blocks[i] : -1;
   }
 }
 
@@ -223,18 +223,18 @@ struct Selection {
     }
   }
 
-  /** Writes the row of `selected` of each of the warp's queries; null for none. */
-  PHSA_DEVICE void write(int* target0, int* target1) {
+  /** Writes the row of `selected`, which has `extent` places, of each of the warp's queries; null for none. */
+  PHSA_DEVICE void write(int extent, int* target0, int* target1) {
     if constexpr (Maxima) {
-      writeFew(target0, target1);
+      writeFew(extent, target0, target1);
     } else {
-      writeMany(lists.rows[0], target0);
-      writeMany(lists.rows[1], target1);
+      writeMany(lists.rows[0], extent, target0);
+      writeMany(lists.rows[1], extent, target1);
     }
   }
 
   /** At most 16 blocks a row: found in registers, then sorted by four lanes. */
-  PHSA_DEVICE void writeFew(int* target0, int* target1) {
+  PHSA_DEVICE void writeFew(int extent, int* target0, int* target1) {
     const int lane = threadIdx.x & 31;
     dropBelow(lists, quadLeast(kept[0][kKept - 1]), quadLeast(kept[1][kKept - 1]), mask);
     const int longest = __reduce_max_sync(kWarpMask, max(entries(lists.rows[0]), entries(lists.rows[1])));
@@ -260,11 +260,11 @@ struct Selection {
     pivots(keys, total, longest, topK, pivot);
 #pragma unroll
     for (int half = 0; half < 2; half++) {
-      writeChosen(keys[half], pivot[half], longest, lists.rows[half].start - (lane & 3) * 4, mask, topK, half ? target1 : target0);
+      writeChosen(keys[half], pivot[half], longest, lists.rows[half].start - (lane & 3) * 4, mask, extent, half ? target1 : target0);
     }
   }
 
-  PHSA_DEVICE void writeMany(RowList& list, int* target) {
+  PHSA_DEVICE void writeMany(RowList& list, int extent, int* target) {
     const int lane = threadIdx.x & 31;
     thinExactly(list, mask, topK);
     __syncwarp();
@@ -290,6 +290,6 @@ struct Selection {
       }
       target[rank] = static_cast<int>(block);
     }
-    for (int index = total + (lane & 3); index < topK; index += 4) target[index] = -1;
+    for (int index = total + (lane & 3); index < extent; index += 4) target[index] = -1;
   }
 };

@@ -1,4 +1,5 @@
-// select_blocks_sm90.cu: the topK blocks of each query and KV head (spec 4) with Hopper's tensor cores: packed, bf16, D 128, one representative a block.
+// select_blocks_sm90.cu: the topK blocks of each query and KV head (spec 4) with Hopper's tensor cores: packed or paged, bf16, D 128, one
+// representative a block.
 //
 // A thread block owns 64 queries of one KV head for each of its warpgroups; its last one streams the tiles of select_tiles_sm90.cu past them. What a row's
 // best blocks are is row_selection.cuh's. Logit scores are one product with the sum of the group's queries: three warpgroups, of which some look at scores
@@ -50,10 +51,10 @@ PHSA_DEVICE void selectTensor(const SelectTensorParams& params) {
   int* selected = params.selected + (static_cast<int64_t>(kvHead) * sequences.queryTokens + tile.first) * rules.topK;
   const int thread = threadIdx.x;
   const int tileRows = tile.end - tile.first;
-  const bool owned = tile.sequence < sequences.sequences;
-  const int firstPos = owned ? firstPosition(sequences, tile.sequence) + tile.first - sequences.queryStarts[tile.sequence] : 0;
-  const BlockRange widest = candidateBlocks(rules, firstPos + tileRows - 1, rules.denseBelow);
-  if (!owned || widest.start >= widest.end) {
+  const Query limits = tile.sequence < sequences.sequences ? queryOf(sequences, rules, tile.sequence, tile.first) : Query{-1, 0, 0, 0};
+  const int firstPos = limits.position;
+  const BlockRange widest = candidateBlocks(rules, firstPos + tileRows - 1, limits.denseBelow);
+  if (limits.topK == 0 || widest.start >= widest.end) {
     for (int index = thread; index < tileRows * rules.topK; index += Groups * 128 + 128) selected[index] = -1;
     return;
   }
@@ -175,9 +176,9 @@ PHSA_DEVICE void selectTensor(const SelectTensorParams& params) {
       loader.fetch(group > 1 ? 1 : 0);
     }
 
-    const int end0 = row0 < tileRows ? candidateBlocks(rules, firstPos + row0, rules.denseBelow).end : 0;
-    const int end1 = row1 < tileRows ? candidateBlocks(rules, firstPos + row1, rules.denseBelow).end : 0;
-    Selection<Capacity, Maxima> selection(base + Shared::kLists + thread / 32 * 2 * Capacity * kEntryStride, endTile * kTile, rules.topK);
+    const int end0 = row0 < tileRows ? candidateBlocks(rules, firstPos + row0, limits.denseBelow).end : 0;
+    const int end1 = row1 < tileRows ? candidateBlocks(rules, firstPos + row1, limits.denseBelow).end : 0;
+    Selection<Capacity, Maxima> selection(base + Shared::kLists + thread / 32 * 2 * Capacity * kEntryStride, endTile * kTile, limits.topK);
     const auto offer = [&](float(&scores)[64], int index) {
       const int column = index * kTile + laneColumn;
       if (__any_sync(kWarpMask, index * kTile < widest.start || (index + 1) * kTile > min(end0, end1))) {
@@ -218,7 +219,7 @@ PHSA_DEVICE void selectTensor(const SelectTensorParams& params) {
         offer(sums, index);
       }
     }
-    selection.write(row0 < tileRows ? selected + static_cast<int64_t>(row0) * rules.topK : nullptr,
+    selection.write(rules.topK, row0 < tileRows ? selected + static_cast<int64_t>(row0) * rules.topK : nullptr,
                     row1 < tileRows ? selected + static_cast<int64_t>(row1) * rules.topK : nullptr);
   }
 }

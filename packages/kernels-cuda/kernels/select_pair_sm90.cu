@@ -1,10 +1,10 @@
-// select_pair_sm90.cu: the topK blocks of each query of a group of two heads by the softmax score (spec 4) in one pass: packed, bf16, D 128, one
-// representative a block, at most 16 blocks to choose.
+// select_pair_sm90.cu: the topK blocks of each query of a group of two heads by the softmax score (spec 4) in one pass: packed or paged, bf16, D 128,
+// one representative a block, at most 16 blocks to choose.
 //
 // A thread block owns 32 queries of one KV head for each of three warpgroups. The operand of a warpgroup has both heads of a query 8 rows apart, so that
 // one thread has both scores of a block in one accumulator: it sums their exponentials and keeps the candidates of pair_selection.cuh. The last tile that
 // all queries see comes first, because scores near a query are large. A thread block whose queries may have lost a block goes over all tiles once more with
-// the sums of the first time, one whose sums overflow after the largest scores have been found.
+// the sums of the first time, for the warps that have such queries; one whose sums overflow after the largest scores have been found.
 // Numerics: queries and representatives rounded to f16, f32 scores; exponentials by a reference that is the largest of the first tile.
 // Bound: latency of 12 warps, a third of the issue slots; products, exponentials and the minimum and maximum pipe each take 0.17 ms at L 32768 with 16/8
 // heads.
@@ -61,10 +61,10 @@ extern "C" __global__ void __launch_bounds__(kGroups * 128 + 128, 1) select_soft
   int* selected = params.selected + (static_cast<int64_t>(kvHead) * sequences.queryTokens + tile.first) * rules.topK;
   const int thread = threadIdx.x;
   const int tileRows = tile.end - tile.first;
-  const bool owned = tile.sequence < sequences.sequences;
-  const int firstPos = owned ? firstPosition(sequences, tile.sequence) + tile.first - sequences.queryStarts[tile.sequence] : 0;
-  const BlockRange widest = candidateBlocks(rules, firstPos + tileRows - 1, rules.denseBelow);
-  if (!owned || widest.start >= widest.end) {
+  const Query limits = tile.sequence < sequences.sequences ? queryOf(sequences, rules, tile.sequence, tile.first) : Query{-1, 0, 0, 0};
+  const int firstPos = limits.position;
+  const BlockRange widest = candidateBlocks(rules, firstPos + tileRows - 1, limits.denseBelow);
+  if (limits.topK == 0 || widest.start >= widest.end) {
     for (int index = thread; index < tileRows * rules.topK; index += kGroups * 128 + 128) selected[index] = -1;
     return;
   }
@@ -120,19 +120,21 @@ extern "C" __global__ void __launch_bounds__(kGroups * 128 + 128, 1) select_soft
     const int laneColumn = (lane & 3) * 2;
     const float factor = rules.scale * 1.4426950408889634f;
     const int complete = row < tileRows ? (firstPos + row + 1) / rules.blockSize : 0;
-    const int end = row < tileRows ? candidateBlocks(rules, firstPos + row, rules.denseBelow).end : 0;
+    const int end = row < tileRows ? candidateBlocks(rules, firstPos + row, limits.denseBelow).end : 0;
     int* target = row < tileRows ? selected + static_cast<int64_t>(row) * rules.topK : nullptr;
     PairSelection<kCapacity> selection(base + kListsAt + thread / 32 * kCapacity * kPairStride, tiles * kTile, front * kTile);
     const auto liftOf = [&](float own, float lift) {
       const float top = -quadLeast(-own);
-      return top > kLowest ? lift - top * factor : 0.0f;
+      // Rounded down: however large scores are, none of them becomes more than 2^lift.
+      return top > kLowest ? __fmaf_rd(-top, factor, lift) : 0.0f;
     };
     float lifts[2] = {0.0f, 0.0f};
+    bool settled = false;  // the warp's rows are right
     int step = 0;
     while (passes.pass != kDone) {
       float sums[2] = {0.0f, 0.0f};
       float largest[2] = {kLowest, kLowest};
-      selection.clear();
+      selection.clear(passes.pass == kAgain ? selection.floor : 0.0f);
       for (int turn = 0; turn < tiles; turn++, step++) {
         const int index = tileOf(turn);
         const int stage = step % kStages;
@@ -142,6 +144,7 @@ extern "C" __global__ void __launch_bounds__(kGroups * 128 + 128, 1) select_soft
         wgmmaWait<0>();
         settle(scores);
         arrive(empty + stage * 8);
+        if (settled && passes.pass == kAgain) continue;
         if (__any_sync(kWarpMask, (index + 1) * kTile > complete)) maskScores(scores, index * kTile + laneColumn, 0, complete, complete);
         if (passes.pass == kLargest || (turn == 0 && passes.learned == 0)) {
 #pragma unroll
@@ -166,13 +169,16 @@ extern "C" __global__ void __launch_bounds__(kGroups * 128 + 128, 1) select_soft
       if (passes.pass == kLargest) {
         lifts[0] = liftOf(largest[0], kLargestLift);
         lifts[1] = liftOf(largest[1], kLargestLift);
-      } else {
+      } else if (!(settled && passes.pass == kAgain)) {
         const float first = quadSum(sums[0]);
         const float second = quadSum(sums[1]);
         const bool finite = first < CUDART_INF_F && second < CUDART_INF_F && (complete == 0 || (first > 0.0f && second > 0.0f));
-        const bool kept = selection.write(passes.pass == kLearn && first > 0.0f && second > 0.0f ? first / second : selection.weight, rules.topK, target);
+        const float exactWeight = passes.pass == kLearn && first > 0.0f && second > 0.0f ? first / second : selection.weight;
+        const bool kept = selection.write(exactWeight, limits.topK, rules.topK, target);
         const Verdict verdict = finite ? kept ? kRight : kMayMiss : kOverflowed;
+        if (verdict == kOverflowed) selection.floor = 0.0f;
         const uint32_t worst = __reduce_max_sync(kWarpMask, static_cast<uint32_t>(verdict));
+        settled = worst == kRight;
         if (passes.pass == kLearn && worst != kRight && lane == 0) {
           asm volatile("red.shared.max.u32 [%0], %1;\n" ::"r"(passes.verdicts + passes.learned * 4), "r"(worst) : "memory");
         }

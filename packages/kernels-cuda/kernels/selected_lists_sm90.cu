@@ -1,6 +1,6 @@
 // selected_lists_sm90.cu: `selected` inverted: for each KV head and key block of the batch, the choices of it, in ascending order.
 //
-// A choice is its place in a KV head's part of `selected`: row * topK + slot, row a row of q. The key block is packed: blockStarts[sequence] + block.
+// A choice is its place in a KV head's part of `selected`: row * topK + slot, row a row of q. The key block is one of the batch: blockStarts[sequence] + block.
 //   starts   i32 [Hkv, blocks + 1]: where each block's list begins among the choices of its KV head, at the end their number
 //   entries  i32 [Hkv, Tq * topK]: the lists, one after the other
 // Rows of no sequence and rows below denseBelow are in no list. With sections of rows (sectionRows below Tq) each section has lists of its own:
@@ -102,7 +102,8 @@ struct ListWalk {
       return;
     }
     const int from = sequences.queryStarts[sequence];
-    const int dense = max(0, params.rules.denseBelow - firstPosition(sequences, sequence));
+    const Query query = queryOf(sequences, params.rules, sequence, from);
+    const int dense = max(0, query.denseBelow - query.position);
     listed = ListedRows{from, from + dense, sequences.queryStarts[sequence + 1], sequences.blockStarts[sequence]};
   }
 };

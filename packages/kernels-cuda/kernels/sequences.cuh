@@ -6,7 +6,7 @@
 struct Sequences {
   const int* queryStarts;  // [S + 1]
   const int* keyStarts;    // [S + 1], packed
-  const int* blockStarts;  // [S + 1], packed
+  const int* blockStarts;  // [S + 1], packed; paged where block_starts.cu has numbered the blocks
   const int* keyLengths;   // [S], paged
   const int* pageTable;    // [S, pagesPerSequence], paged
   const int* topK;         // [S], paged
@@ -14,7 +14,7 @@ struct Sequences {
   int sequences;           // S
   int queryTokens;         // rows of q
   int keyTokens;           // rows of k, packed
-  int blocks;              // blocks of the representatives, packed
+  int blocks;              // blocks of the representatives, packed; those that are numbered, paged
   int pagesPerSequence;
   int pageTokens;
 };

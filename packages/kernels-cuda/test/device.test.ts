@@ -24,11 +24,22 @@ test('a kernel begins before the one before it has ended only right behind it', 
   device.launch(launch)
   device.launch(next)
   expect(early).toHaveBeenCalledTimes(1)
-  device.launch(launch)
-  // What a library queues is not known.
-  device.withStream(() => {})
-  device.launch(next)
-  expect(early).toHaveBeenCalledTimes(1)
+  const [first, second] = [device.allocate(4) ?? 0n, device.allocate(4) ?? 0n]
+  const host = device.allocateHost(4) ?? 0n
+  const others = [
+    // What a library queues is not known.
+    () => device.withStream(() => {}),
+    () => device.fill8(first, 0, 4),
+    () => device.copyOnDevice(first, second, 4),
+    () => device.copyToDevice(first, host, 4),
+    () => device.copyToHost(host, first, 4),
+  ]
+  for (const other of others) {
+    device.launch(launch)
+    other()
+    device.launch(next)
+    expect(early).toHaveBeenCalledTimes(1)
+  }
 })
 
 test('modules are loaded when a kernel of theirs is asked for, the others by loadNextKernels, and unloaded by close', () => {
@@ -62,6 +73,14 @@ test('a kernel that was not built for the GPU', () => {
   expect(device.hasKernel('work')).toBe(true)
   expect(device.hasKernel('other')).toBe(false)
   expect(() => device.launch({ ...launch, kernel: 'other' })).toThrow(expect.objectContaining({ code: 'unsupported' }))
+})
+
+test('the driver says once how many clusters of a kernel fit; of a kernel that is not there none do', () => {
+  const { driver, device } = open()
+  const counts = [1, 2].map(() => device.clustersAtOnce('work', 16, 512, 1024))
+  expect(counts).toEqual([1, 1])
+  expect(driver.calls.filter((call) => call === 'cuOccupancyMaxActiveClusters')).toHaveLength(1)
+  expect(device.clustersAtOnce('other', 16, 512, 1024)).toBe(0)
 })
 
 test('a sticky result loses the device: lost settles, and every later call throws the same', async () => {

@@ -161,6 +161,11 @@ export class FakeDriver implements CudaDriver {
     return this.cuLaunchKernel(handle, grid, threads, sharedBytes, stream, params)
   }
 
+  cuOccupancyMaxActiveClusters(count: Int32Array): number {
+    count[0] = 1
+    return this.#result('cuOccupancyMaxActiveClusters')
+  }
+
   cuMemAlloc(address: BigUint64Array, bytes: number): number {
     const result = this.#result('cuMemAlloc')
     if (result !== Result.success) return result

@@ -1,4 +1,4 @@
-import { type AttentionSpec, isPhsaError, OutOfMemoryError, type PagedBatch, type Tensor } from '@phsa/core'
+import { type AttentionSpec, denseSpec, isPhsaError, OutOfMemoryError, type PagedBatch, type Tensor } from '@phsa/core'
 import { expect, test } from 'vitest'
 import { rulesOf } from '../src/attention/call-params.js'
 import type { KernelMemory } from '../src/attention/kernel-host.js'
@@ -13,7 +13,10 @@ const AMPERE = /^(?!.*_sm90)/
 
 test.each<[string, Partial<Call>]>([
   ['select_decode_sm90_d128_n1_c8', {}],
-  ['select_decode_sm90_d128_n1_c4', { sequences: 4 }],
+  ['select_decode_sm90_d128_n1_c4', { sequences: 2 }],
+  ['select_decode_sm90_d128_n1_c4', { sequences: 3 }],
+  ['select_decode_sm90_d128_n1_c2', { sequences: 4 }],
+  ['select_decode_sm90_d128_n1_c16', { change: { heads: 8, kvHeads: 4 } }],
   ['select_decode_sm90_d128_n1_c2', { sequences: 8 }],
   ['select_decode_sm90_d128_n1_c2', { sequences: 64 }],
   ['select_decode_sm90_d128_n1_c8', { queries: 4 }],
@@ -34,8 +37,10 @@ test.each<[string, Partial<Call>]>([
 
 test.each<[string, Partial<Call>]>([
   ['attend_decode_sm90_d128_n1', {}],
-  ['attend_decode_sm90_d128_n1', { sequences: 2 }],
-  ['attend_paged_d128_n1', { sequences: 3 }],
+  ['attend_decode_sm90_d128_n1', { sequences: 4 }],
+  ['attend_decode_sm90_d64_n1', { change: { headDim: 64 } }],
+  ['attend_paged_d128_n1', { sequences: 5 }],
+  ['attend_paged_d128_n1', { change: denseSpec(HOPPER_SPEC) }],
   ['attend_paged_d128_n1', { kernels: AMPERE }],
   ['attend_paged_d128_n2', { change: { heads: 128 } }],
 ])('attention is by %s for %j', (kernel, call) => {
@@ -49,8 +54,8 @@ test('a few queries share the GPU, many have a thread block each', () => {
   expect([blocksOf(1), blocksOf(8), blocksOf(64), blocksOf(1000)]).toEqual([64, 8, 1, 1])
 })
 
-test('a long chunk is worked in parts, shorter ones where memory is short', () => {
-  const call = { queries: 4096, keys: 131072 }
+test('a long chunk is worked in parts on other GPUs, shorter ones where memory is short', () => {
+  const call = { queries: 4096, keys: 131072, kernels: AMPERE }
   const [bytes, parts] = [
     [2 ** 40, 2 ** 27],
     [0, 0],
@@ -70,6 +75,55 @@ test('where not even one part has room it says so', () => {
     }
   })()
   expect(isPhsaError(failure, 'out-of-memory')).toBe(true)
+})
+
+const CHOICE = ['block_starts', 'select_tiles_paged_sm90', 'select_softmax_sm90_g2']
+const ATTENTION = ['attend_lists_sm90', 'attend_tiles_sm90_g2']
+
+test.each<[string, string[], Partial<Call>]>([
+  ['a chunk of a prompt', [...CHOICE, ...ATTENTION], { queries: 512 }],
+  ['chunks of several prompts', [...CHOICE, ...ATTENTION], { queries: 256, sequences: 4 }],
+  [
+    'more than 16 blocks a query',
+    [...CHOICE.slice(0, 2), 'select_softmax_many_sm90', ...ATTENTION],
+    { queries: 512, change: { topK: 17 } },
+  ],
+  ['head dimension 64', ['select_paged_d64_n4', 'attend_paged_d64_n1'], { queries: 512, change: { headDim: 64 } }],
+  ['blocks of 8: the choice', [...CHOICE, 'attend_paged_d128_n1'], { queries: 512, change: { blockSize: 8 } }],
+  ['few queries', ['select_paged_d128_n4', 'attend_paged_d128_n1'], { queries: 100 }],
+  ['few queries of each of many sequences', ['select_paged_d128_n4', 'attend_paged_d128_n1'], { queries: 9, sequences: 12 }],
+  ['a dense layer, where nothing is chosen', ATTENTION, { queries: 512, change: denseSpec(HOPPER_SPEC) }],
+  ['another GPU', ['select_paged_d128_n4', 'attend_paged_d128_n1'], { queries: 512, kernels: AMPERE }],
+])('%s: %j', (_name, kernels, call) => {
+  expect(launchesOf(call).map(({ kernel }) => kernel)).toEqual(kernels)
+})
+
+test('blocks are numbered for attention too where choices may be left to the kernel that works by blocks', () => {
+  const launches = launchesOf({ queries: 8192 }).map(({ kernel }) => kernel)
+  expect(launches.slice(3, 6)).toEqual(['block_starts', 'attend_overlap_sm90', 'attend_lists_sm90'])
+  expect(launches).toContain('attend_selected_bf16_d128_m16')
+})
+
+test('tiles of the representatives have room for all sequences that can bring queries', () => {
+  const blocks = (call: Partial<Call>) => launchesOf(call).find(({ kernel }) => kernel === 'select_tiles_paged_sm90')?.grid[0]
+  expect(blocks({ queries: 512 })).toBe(2048 / 128 + 2)
+  expect(blocks({ queries: 512, sequences: 4 })).toBe(4 * (2048 / 128 + 1) + 1)
+})
+
+test('where tiles of the representatives have no room the kernels for few queries work part by part', () => {
+  const launches = launchesOf({ queries: 512, keys: 131072, free: 2 ** 24 }).map(({ kernel }) => kernel)
+  expect(launches).not.toContain('select_tiles_paged_sm90')
+  expect(launches.filter((kernel) => kernel === 'select_paged_d128_n4').length).toBeGreaterThan(1)
+})
+
+test('where lists have no room attention is by the kernel for few queries', () => {
+  expect(launchesOf({ queries: 2048, keys: 8192, free: 2 ** 20 }).at(-1)?.kernel).toBe('attend_paged_d128_n1')
+})
+
+test('a batch whose representatives would take more than a gigabyte is for the kernels of few queries', () => {
+  const kernel = (sequences: number) => launchesOf({ queries: 512, keys: 131072, sequences }).map(({ kernel }) => kernel)
+  expect(kernel(60)).toContain('select_tiles_paged_sm90')
+  expect(kernel(64)).not.toContain('select_tiles_paged_sm90')
 })
 
 test.each<[boolean, Partial<AttentionSpec>]>([
@@ -101,6 +155,8 @@ function launchesOf({ change = {}, sequences = 1, queries = 1, keys = 32768, ker
   const device = {
     multiprocessors: MULTIPROCESSORS,
     hasKernel: (name: string) => kernels.test(name),
+    // Some multiprocessors are in no cluster.
+    clustersAtOnce: (_kernel: string, cluster: number) => Math.floor((MULTIPROCESSORS - 8) / cluster),
     launch: (launch: KernelLaunch) => launches.push(launch),
   }
   const memory = {
@@ -144,6 +200,6 @@ function launchesOf({ change = {}, sequences = 1, queries = 1, keys = 32768, ker
     rules: rulesOf(spec),
   }
   selectPaged(device, memory, spec, batch, { ...common, reps: 256n })
-  attendPaged(device, memory, spec, { ...common, k: 256n, v: 256n, out: 256n, lse: 256n })
+  attendPaged(device, memory, spec, batch, { ...common, k: 256n, v: 256n, out: 256n, lse: 256n })
   return launches
 }

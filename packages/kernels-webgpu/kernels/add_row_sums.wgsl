@@ -7,7 +7,7 @@ struct Params {
 
 @group(0) @binding(0) var<storage, read> values: array<f32>;        // [rows, columns]
 @group(0) @binding(1) var<storage, read_write> totals: array<f32>;  // [rows]
-@group(1) @binding(0) var<uniform> params: Params;
+@group(0) @binding(8) var<uniform> params: Params;
 
 var<workgroup> sums: array<f32, 256>;
 

@@ -21,7 +21,7 @@ override HEAD_DIM: u32;
 @group(0) @binding(5) var<storage, read_write> keyPages: array<Element4>;     // [slots, Hkv, D]
 @group(0) @binding(6) var<storage, read_write> valuePages: array<Element4>;
 @group(0) @binding(7) var<storage, read_write> sums: array<f32>;
-@group(1) @binding(0) var<uniform> params: Params;
+@group(0) @binding(8) var<uniform> params: Params;
 
 /**
  * The sequence of the `index`-th sub-block that may be touched: n tokens touch at most n / size + 2 of them, so sequence s has the indices from

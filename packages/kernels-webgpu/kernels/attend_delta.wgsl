@@ -14,7 +14,7 @@ const LANES = 8u;
 @group(0) @binding(1) var<storage, read> dOut: array<Element4>;        // [Tq, Hq, D]
 @group(0) @binding(2) var<storage, read> lse: array<f32>;              // [Tq, Hq]
 @group(0) @binding(3) var<storage, read_write> work: array<u32>;         // [Tq, Hq] pairs of lse and delta
-@group(1) @binding(0) var<uniform> params: Params;
+@group(0) @binding(8) var<uniform> params: Params;
 
 var<workgroup> partial: array<f32, THREADS>;
 

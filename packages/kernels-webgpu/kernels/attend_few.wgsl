@@ -1,20 +1,22 @@
 // attend_few.wgsl: attention of few queries, as in decoding, whose visible keys are split over workgroups (spec 5, 6); attend_merge.wgsl joins the parts.
 //
-// A workgroup owns HEADS heads of one query and a share of its visible keys, 32 at a time: four threads share a key and score it for all heads, then
-// each thread adds up four dimensions of the values of its part of the keys. Numerics: f32, online softmax; every thread of a workgroup has the same
-// largest score. Bound: bytes of k and v, and latency where keys are few.
+// A workgroup owns HEADS heads of one query and a share of its visible keys, KEYS at a time: LANES threads share a key and score it for all heads, then
+// each thread adds up four dimensions of the values of its part of the keys, which were on their way meanwhile. Numerics: f32, online softmax; every
+// thread of a workgroup has the same largest score. Bound: bytes of k and v, and latency where keys are few.
 
 /** Heads of a KV head, and of a workgroup: at most 8. */
 override GROUP: u32;
 override HEADS: u32;
 /** Workgroups that share the keys of a query. */
 override SPLITS: u32;
+/** Threads that share a key for its score. */
+override LANES: u32;
 override PARTS = HEAD_DIM / 4u;
-/** Threads that share a part of the keys, and such parts. */
+override KEYS = THREADS / LANES;
+/** Parts of the keys, each with threads for all dimensions, and keys of a part: 4 or 8. */
 override SHARES = THREADS / PARTS;
+override OWN_KEYS = PARTS / LANES;
 const THREADS = 128u;
-const LANES = 4u;
-const KEYS = 32u;
 const NO_KEY = 0xffffffffu;
 
 /** [Tq, Hq, SPLITS, PARTS + 1]: sums of values, then largest score and sum of exponentials. */
@@ -27,8 +29,11 @@ var<workgroup> keyRows: array<u32, KEYS>;
 var<workgroup> shareSums: array<vec4f, THREADS>;
 var<workgroup> shareTotals: array<f32, THREADS>;
 
-/** Row of visible key `index` in k and v, NO_KEY for keys behind the query. */
-fn visibleRow(query: Query, keys: VisibleKeys, chosenRow: u32, index: u32) -> u32 {
+/** Row of visible key `index` in k and v, NO_KEY for keys behind the query and from `end` on. */
+fn visibleRow(query: Query, keys: VisibleKeys, chosenRow: u32, index: u32, end: u32) -> u32 {
+  if (index >= end) {
+    return NO_KEY;
+  }
   var position = index;
   if (index >= keys.selectedEnd) {
     position = keys.localStart + index - keys.selectedEnd;
@@ -42,8 +47,8 @@ fn visibleRow(query: Query, keys: VisibleKeys, chosenRow: u32, index: u32) -> u3
   return keyRow(query.sequence, position);
 }
 
-/** Scores of the keys in keyRows, over all heads. */
-fn scoreKeys(kvHead: u32, heads: u32, thread: u32) {
+/** Scores of the keys in keyRows for all heads. */
+fn scoreKeys(kvHead: u32, thread: u32) {
   var own = array<vec4f, 8>();
   let row = keyRows[thread / LANES];
   if (row != NO_KEY) {
@@ -64,8 +69,10 @@ fn scoreKeys(kvHead: u32, heads: u32, thread: u32) {
     var sums = vec4f();
     for (var i = 0u; i < 4u; i++) {
       let key = index * 4u + i;
-      let first = key * LANES;
-      let sum = (products[first] + products[first + 1u]) + (products[first + 2u] + products[first + 3u]);
+      var sum = 0.0;
+      for (var lane = 0u; lane < LANES; lane++) {
+        sum += products[key * LANES + lane];
+      }
       sums[i] = select(sum * params.rules.scale, LOWEST, keyRows[key % KEYS] == NO_KEY);
     }
     scores[index] = sums;
@@ -101,8 +108,7 @@ fn main(@builtin(workgroup_id) id: vec3u, @builtin(num_workgroups) count: vec3u,
     queries[at] = vec4f(q[min(firstHead * PARTS + at, (firstHead + heads) * PARTS - 1u)]);
   }
   let part = thread % PARTS;
-  let ownKeys = KEYS / SHARES;
-  let firstOwn = thread / PARTS * ownKeys;
+  let firstOwn = thread / PARTS * OWN_KEYS;
   var largest = array<f32, 8>();
   var totals = array<f32, 8>();
   var sums = array<vec4f, 8>();
@@ -110,16 +116,25 @@ fn main(@builtin(workgroup_id) id: vec3u, @builtin(num_workgroups) count: vec3u,
     largest[h] = LOWEST;
   }
 
+  var nextRow = visibleRow(query, keys, chosenRow, begin + thread, end);
   for (var first = begin; first < end; first += KEYS) {
     workgroupBarrier();
     if (thread < KEYS) {
-      keyRows[thread] = NO_KEY;
-      if (first + thread < end) {
-        keyRows[thread] = visibleRow(query, keys, chosenRow, first + thread);
-      }
+      keyRows[thread] = nextRow;
     }
     workgroupBarrier();
-    scoreKeys(kvHead, heads, thread);
+    if (thread < KEYS) {
+      nextRow = visibleRow(query, keys, chosenRow, first + KEYS + thread, end);
+    }
+    // 0 for keys that are not seen: they may be NaN.
+    var values = array<vec4f, 8>();
+    for (var i = 0u; i < OWN_KEYS; i++) {
+      let row = keyRows[firstOwn + i];
+      if (row != NO_KEY) {
+        values[i] = vec4f(v[(row * params.rules.kvHeads + kvHead) * PARTS + part]);
+      }
+    }
+    scoreKeys(kvHead, thread);
     for (var h = 0u; h < HEADS; h++) {
       var most = vec4f(largest[h]);
       for (var four = 0u; four < KEYS / 4u; four++) {
@@ -130,18 +145,13 @@ fn main(@builtin(workgroup_id) id: vec3u, @builtin(num_workgroups) count: vec3u,
       largest[h] = both;
       totals[h] *= keep;
       sums[h] *= keep;
-    }
-    for (var own = 0u; own < ownKeys; own++) {
-      let key = firstOwn + own;
-      // Values of unseen keys may be NaN: a probability of 0 would not keep them out.
-      if (keyRows[key] == NO_KEY) {
-        continue;
-      }
-      let value = vec4f(v[(keyRows[key] * params.rules.kvHeads + kvHead) * PARTS + part]);
-      for (var h = 0u; h < HEADS; h++) {
-        let probability = exp(scores[h * (KEYS / 4u) + key / 4u][key % 4u] - largest[h]);
-        totals[h] += probability;
-        sums[h] = fma(vec4f(probability), value, sums[h]);
+      for (var four = 0u; four < OWN_KEYS / 4u; four++) {
+        let own = scores[h * (KEYS / 4u) + firstOwn / 4u + four];
+        let probabilities = select(vec4f(), exp(own - vec4f(both)), own > vec4f(LOWEST));
+        totals[h] += dot(probabilities, vec4f(1.0));
+        for (var i = 0u; i < 4u; i++) {
+          sums[h] = fma(vec4f(probabilities[i]), values[four * 4u + i], sums[h]);
+        }
       }
     }
   }

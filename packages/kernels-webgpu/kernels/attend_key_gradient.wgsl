@@ -26,8 +26,8 @@ override PIECES: u32;
 @group(0) @binding(2) var<storage, read> k: array<Element4>;                // [Tk, Hkv, D]
 @group(0) @binding(3) var<storage, read> v: array<Element4>;
 @group(0) @binding(4) var<storage, read> dOut: array<Element4>;             // [Tq, Hq, D]
-@group(0) @binding(5) var<storage, read> work: array<u32>;                // begins with [Tq, Hq] pairs of lse and delta
-@group(1) @binding(0) var<uniform> params: Params;
+@group(0) @binding(5) var<storage, read> work: array<u32>;                    // begins with [Tq, Hq] pairs of lse and delta
+@group(0) @binding(8) var<uniform> params: Params;
 
 var<workgroup> walkedPositions: array<u32, WALKED>;
 var<workgroup> walkedStatistics: array<vec2f, WALKED>;  // lse, delta

@@ -13,7 +13,7 @@ override HEAD_DIM: u32;
 @group(0) @binding(4) var<storage, read> selected: array<i32>;         // [Hkv, Tq, topK]
 @group(0) @binding(5) var<storage, read_write> out: array<Element4>;   // [Tq, Hq, D]
 @group(0) @binding(6) var<storage, read_write> lse: array<f32>;        // [Tq, Hq]
-@group(1) @binding(0) var<uniform> params: Params;
+@group(0) @binding(8) var<uniform> params: Params;
 
 /** Below every score, and safe to subtract from itself: compilers may take infinities for impossible. */
 const LOWEST = -3.0e38;

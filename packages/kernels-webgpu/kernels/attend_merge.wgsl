@@ -15,7 +15,7 @@ const LOWEST = -3.0e38;
 @group(0) @binding(0) var<storage, read> partials: array<vec4f>;       // [Tq, Hq, SPLITS, D / 4 + 1]
 @group(0) @binding(1) var<storage, read_write> out: array<Element4>;   // [Tq, Hq, D]
 @group(0) @binding(2) var<storage, read_write> lse: array<f32>;        // [Tq, Hq]
-@group(1) @binding(0) var<uniform> params: Params;
+@group(0) @binding(8) var<uniform> params: Params;
 
 @compute @workgroup_size(THREADS)
 fn main(@builtin(workgroup_id) id: vec3u, @builtin(num_workgroups) count: vec3u, @builtin(local_invocation_index) thread: u32) {

@@ -1,6 +1,6 @@
 // attend_query_gradient_selected.wgsl: the part of the gradient of q that selected blocks give, added to what is there (spec 5).
 //
-// A workgroup has one query and HEADS of its heads, and takes two times SLOTS keys of the selected blocks at a time. LANES threads share a key: each has
+// A workgroup has one query and HEADS of its heads, and takes ROUNDS times SLOTS keys of the selected blocks at a time. LANES threads share a key: each has
 // some of the dimensions of the queries, of the key and of what it adds up, all in registers; only dot products meet in workgroup memory, and the
 // sums of all slots in the end. Numerics: f32, p from the given lse. Bound: bytes of the gathered keys and values.
 
@@ -17,11 +17,11 @@ override HEADS: u32;
 override THREADS: u32;
 /** Threads that share a key. */
 override LANES: u32;
+/** Keys that a slot takes at a time: 2 or 4. */
+override ROUNDS: u32;
 override PARTS = HEAD_DIM / 4u;
 override OWN_PARTS = PARTS / LANES;
 override SLOTS = THREADS / LANES;
-/** Keys that a slot takes at a time. */
-const ROUNDS = 2u;
 override PAIR_STRIDE = SLOTS * (LANES + 1u);
 const NO_ROW = 0xffffffffu;
 
@@ -29,10 +29,10 @@ const NO_ROW = 0xffffffffu;
 @group(0) @binding(2) var<storage, read> k: array<Element4>;                // [Tk, Hkv, D]
 @group(0) @binding(3) var<storage, read> v: array<Element4>;
 @group(0) @binding(4) var<storage, read> dOut: array<Element4>;             // [Tq, Hq, D]
-@group(0) @binding(5) var<storage, read> work: array<u32>;                // begins with [Tq, Hq] pairs of lse and delta
+@group(0) @binding(5) var<storage, read> work: array<u32>;                    // begins with [Tq, Hq] pairs of lse and delta
 @group(0) @binding(6) var<storage, read> selected: array<i32>;              // [Hkv, Tq, topK]
 @group(0) @binding(7) var<storage, read_write> dq: array<Element4>;         // [Tq, Hq, D]
-@group(1) @binding(0) var<uniform> params: Params;
+@group(0) @binding(8) var<uniform> params: Params;
 
 var<workgroup> statistics: array<vec2f, HEADS>;                   // lse, delta
 var<workgroup> pairs: array<vec2f, ROUNDS * HEADS * PAIR_STRIDE>;  // parts of q . k and dOut . v, [ROUNDS, HEADS, SLOTS, LANES + 1]
@@ -111,7 +111,7 @@ fn main(@builtin(workgroup_id) id: vec3u, @builtin(num_workgroups) count: vec3u,
   for (var first = 0u; first < items; first += ROUNDS * SLOTS) {
     // [ROUNDS, OWN_PARTS]; 0 for keys that are not seen: they may be NaN.
     var keys = array<vec4f, 16>();
-    var seen = array<bool, ROUNDS>();
+    var seen = array<bool, 4>();
     for (var round = 0u; round < ROUNDS; round++) {
       let item = first + round * SLOTS + slot;
       let block = u32(selected[entries + min(item, items - 1u) / params.rules.blockSize]);

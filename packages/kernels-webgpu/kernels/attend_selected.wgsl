@@ -6,7 +6,7 @@
 // Numerics: f32, softmax in powers of two from the given state. Bound: reads of k and v, m D elements of each a query and block, from caches.
 
 const TEAM = 32u;
-const TEAMS = 4u;
+const TEAMS = 2u;
 const SIDES = 8u;          // threads that score a key together
 const PAIRS = 256u;        // of a key and a head: a pass
 const ROUND = 64u;         // pairs whose parts are in memory at once
@@ -21,6 +21,8 @@ override HEADS: u32;
 override BLOCK_SIZE: u32;
 override KEYS: u32 = PAIRS / HEADS;
 override BLOCKS: u32 = KEYS / BLOCK_SIZE;
+/** Values of a thread that are read at once: 4, or as many as it has in a block. */
+override VALUES: u32 = min(4u, BLOCK_SIZE * HEAD_DIM / 128u);
 
 /** Of a team: parts of a round's scores, [side, pair] with pairs as [key / 4, head, key % 4]; at other times a number a thread. */
 var<workgroup> exchange: array<f32, TEAMS * EXCHANGE>;
@@ -81,18 +83,24 @@ fn main(@builtin(workgroup_id) id: vec3u, @builtin(num_workgroups) count: vec3u,
     }
     workgroupBarrier();
     for (var round = 0u; round < PAIRS / ROUND; round++) {
-      for (var four = 0u; four < ROUND / HEADS / 4u; four++) {
+      // Two keys at once: both are on their way before one is waited for.
+      for (var four = 0u; four < ROUND / HEADS / 4u; four += 2u) {
         let index = (round * (ROUND / HEADS / 4u) + four) * 4u + lane / SIDES;
-        let place = places[team * BLOCKS + index / BLOCK_SIZE];
-        let key = keyRuns((place.x + min(index % BLOCK_SIZE, max(place.y, 1u) - 1u)) * params.rules.kvHeads + work.kvHead, side);
+        let key = keyRuns(keyAt(work, team, index), side);
+        let nextKey = keyRuns(keyAt(work, team, index + 4u), side);
         let at = ownExchange + side * SIDE_STRIDE + four * HEADS * 4u + lane / SIDES;
+        let nextAt = at + HEADS * 4u;
         exchange[at] = product(query0, key);
+        exchange[nextAt] = product(query0, nextKey);
         if (HEADS > 1u) {
           exchange[at + 4u] = product(query1, key);
+          exchange[nextAt + 4u] = product(query1, nextKey);
         }
         if (HEADS > 2u) {
           exchange[at + 8u] = product(query2, key);
           exchange[at + 12u] = product(query3, key);
+          exchange[nextAt + 8u] = product(query2, nextKey);
+          exchange[nextAt + 12u] = product(query3, nextKey);
         }
       }
       workgroupBarrier();
@@ -143,16 +151,22 @@ fn main(@builtin(workgroup_id) id: vec3u, @builtin(num_workgroups) count: vec3u,
       if (place.y == 0u) {
         continue;
       }
-      for (var key = firstKey; key < BLOCK_SIZE; key += keyStep) {
-        let value = vec4f(v[((place.x + min(key, place.y - 1u)) * params.rules.kvHeads + work.kvHead) * parts + part]);
+      let stride = params.rules.kvHeads * parts;
+      let begin = (place.x * params.rules.kvHeads + work.kvHead) * parts + part;
+      let last = place.y - 1u;
+      for (var key = firstKey; key < BLOCK_SIZE; key += VALUES * keyStep) {
+        let value0 = vec4f(v[begin + min(key, last) * stride]);
+        let value1 = vec4f(v[begin + min(key + keyStep, last) * stride]);
+        let value2 = vec4f(v[begin + min(key + 2u * keyStep, last) * stride]);
+        let value3 = vec4f(v[begin + min(key + 3u * keyStep, last) * stride]);
         let at = ownProbabilities + (block * BLOCK_SIZE + key) * HEADS;
-        sums[0] = fma(vec4f(probabilities[at]), value, sums[0]);
+        sums[0] = addValues(sums[0], at, value0, value1, value2, value3);
         if (HEADS > 1u) {
-          sums[1] = fma(vec4f(probabilities[at + 1u]), value, sums[1]);
+          sums[1] = addValues(sums[1], at + 1u, value0, value1, value2, value3);
         }
         if (HEADS > 2u) {
-          sums[2] = fma(vec4f(probabilities[at + 2u]), value, sums[2]);
-          sums[3] = fma(vec4f(probabilities[at + 3u]), value, sums[3]);
+          sums[2] = addValues(sums[2], at + 2u, value0, value1, value2, value3);
+          sums[3] = addValues(sums[3], at + 3u, value0, value1, value2, value3);
         }
       }
     }
@@ -226,6 +240,22 @@ fn product(query: mat4x4f, key: mat4x4f) -> f32 {
     sums = fma(query[3], key[3], fma(query[2], key[2], sums));
   }
   return (sums.x + sums.y) + (sums.z + sums.w);
+}
+
+/** Adds four values, or two, times their probabilities; `at` is that of the first. */
+fn addValues(sum: vec4f, at: u32, value0: vec4f, value1: vec4f, value2: vec4f, value3: vec4f) -> vec4f {
+  let step = TEAM * 4u / HEAD_DIM * HEADS;
+  var all = fma(vec4f(probabilities[at + step]), value1, fma(vec4f(probabilities[at]), value0, sum));
+  if (VALUES == 4u) {
+    all = fma(vec4f(probabilities[at + 3u * step]), value3, fma(vec4f(probabilities[at + 2u * step]), value2, all));
+  }
+  return all;
+}
+
+/** Row of k of a key of a pass; of a visible one where it is not. */
+fn keyAt(work: Work, team: u32, index: u32) -> u32 {
+  let place = places[team * BLOCKS + index / BLOCK_SIZE];
+  return (place.x + min(index % BLOCK_SIZE, max(place.y, 1u) - 1u)) * params.rules.kvHeads + work.kvHead;
 }
 
 fn workOf(row: u32, kvHead: u32) -> Work {

@@ -1,39 +1,29 @@
 // attend_tiles.wgsl: attention over the first tokens and the local window, which for a dense spec or query are all earlier keys (spec 5).
 //
-// A workgroup owns 64 or 128 rows, neighbouring queries times the heads of one KV head, and walks their keys 32 at a time. A thread makes one or two
-// runs of 4 rows by 4 of the scores, and the same rows by an eighth of the dimensions of out, all in registers. Operands go through workgroup memory:
-// some or all dimensions of q and k, then the largest scores, then probabilities and the values of 16 keys. Runs of four numbers are moved by an
-// exclusive or, so that no access meets a bank twice; arrays are nested so that only outer indices change in loops.
+// A workgroup owns 64 rows, neighbouring queries times the heads of one KV head, and walks their keys 32 at a time. A thread makes 4 rows by 4 of the
+// scores, and the same rows by an eighth of the dimensions of out, all in registers. Workgroup memory, 16 KiB, holds 32 dimensions of q and k, then
+// probabilities and as many values as fit, in runs of four numbers that are moved by an exclusive or, so that no access meets a bank twice. What a
+// thread brings is all on its way before any of it is waited for, and loops take two steps at once: compilers do neither by themselves.
 // Numerics: f32, online softmax in powers of two. Values of keys that no row of the tile sees are 0: they may be NaN.
-// Bound: f32 multiply-adds, 2 D a row and key, half of them where keys are all earlier tokens; reads of workgroup memory take almost as long.
+// Bound: f32 multiply-adds, 2 D a row and key, half of them where keys are all earlier tokens; reads of workgroup memory take longer.
 
 const THREADS = 128u;
-const KEYS = 32u;
-const VALUES = 16u;    // keys whose values are in memory at once
-const SIDES = 8u;      // threads of a run of rows: each has every eighth key, then every eighth run of dimensions
+const ROWS = 64u;
+const ROW_RUNS = 16u;     // runs of four rows, one a thread
+const SIDES = 8u;         // threads of a run of rows: each has every eighth key, then every eighth run of dimensions
+const CHUNK = 8u;         // runs of four dimensions of q and k in memory at once
+const KEYS = 32u;         // of a tile
 const LOG2_E = 1.4426950408889634;
 
 /** Heads of a KV head. */
 override GROUP: u32;
-/** Runs of four rows of a thread: 1 or 2. */
-override HALVES: u32;
-/** Runs of four dimensions of q and k in memory at once: 8, or all of them, and q stays there. */
-override CHUNK: u32;
-override ROWS: u32 = 64u * HALVES;
-/** Where things lie in memory; q is at 0. */
-override KEYS_AT: u32 = CHUNK * HALVES * 2u;
-override VALUES_AT: u32 = select(0u, KEYS_AT, CHUNK * 4u == HEAD_DIM);
-override PROBABILITIES_AT: u32 = VALUES_AT + VALUES;
-override PLACES: u32 = max(KEYS_AT + CHUNK, PROBABILITIES_AT + HALVES * 16u);
+/** Where k lies behind q; where probabilities lie behind values. */
+override KEYS_AT: u32 = ROWS * CHUNK;
+override PROBABILITIES_AT: u32 = KEYS * ROW_RUNS;
+/** Keys whose values are in memory at once. */
+override VALUES: u32 = min(KEYS, KEYS * ROW_RUNS * 4u / HEAD_DIM);
 
-/**
- * - q: [part, row / 32][row % 4][row / 4 % 8 ^ part % 8]
- * - k: [part][key / 8][key % 8 ^ part % 8]
- * - largest scores and totals: [run / 4][run % 4][side], a component a row
- * - values: [key][part / 8][part % 8]
- * - probabilities: [key % 8, run / 8][key / 8][run % 8 ^ key % 8], a component a row
- */
-var<workgroup> memory: array<array<array<vec4f, 8>, 4>, PLACES>;
+var<workgroup> memory: array<vec4f, KEYS * ROW_RUNS * 2u>;
 
 /** The rows of a workgroup and the keys that any of them sees, numbered from 0: up to initEnd, then from localStart on. */
 struct Tile {
@@ -87,133 +77,124 @@ fn main(@builtin(workgroup_id) id: vec3u, @builtin(num_workgroups) count: vec3u,
 
   let run = thread / SIDES;
   let side = thread % SIDES;
-  let isResident = CHUNK * 4u == HEAD_DIM;
-  // Of a row: dimensions side, side + 8 and so on, in runs of four.
-  var sums0 = mat4x4f(); var sums1 = mat4x4f(); var sums2 = mat4x4f(); var sums3 = mat4x4f();
-  var sums4 = mat4x4f(); var sums5 = mat4x4f(); var sums6 = mat4x4f(); var sums7 = mat4x4f();
-  // A component a row. Totals are over the thread's own keys.
-  var largest = vec4f(LOWEST); var totals = vec4f();
-  var largest2 = vec4f(LOWEST); var totals2 = vec4f();
-  if (isResident) {
-    loadQueries(tile, 0u, thread);
-  }
+  let parts = HEAD_DIM / 4u;
+  var sums00 = vec4f(); var sums01 = vec4f(); var sums02 = vec4f(); var sums03 = vec4f();
+  var sums10 = vec4f(); var sums11 = vec4f(); var sums12 = vec4f(); var sums13 = vec4f();
+  var sums20 = vec4f(); var sums21 = vec4f(); var sums22 = vec4f(); var sums23 = vec4f();
+  var sums30 = vec4f(); var sums31 = vec4f(); var sums32 = vec4f(); var sums33 = vec4f();
+  var largest = vec4f(LOWEST);
+  var totals = vec4f();  // over the thread's own keys
 
   for (var firstKey = 0u; firstKey < tile.count; firstKey += KEYS) {
-    // A column a key: side, side + 8, side + 16 and side + 24; a component a row.
-    var scores = mat4x4f();
-    var scores2 = mat4x4f();
-    for (var chunk = 0u; chunk < HEAD_DIM / 4u; chunk += CHUNK) {
+    // A component a row, a variable a key: side, side + 8 and so on.
+    var s0 = vec4f(); var s1 = vec4f(); var s2 = vec4f(); var s3 = vec4f();
+    for (var chunk = 0u; chunk < parts; chunk += CHUNK) {
+      let operands = fetchOperands(tile, firstKey, chunk, thread);
       workgroupBarrier();
-      if (!isResident) {
-        loadQueries(tile, chunk, thread);
-      }
-      loadKeys(tile, firstKey, chunk, thread);
+      keepOperands(operands, thread);
       workgroupBarrier();
-      for (var part = 0u; part < CHUNK; part++) {
-        let keyLane = (side ^ part) % 8u;
-        let keys = mat4x4f(
-          memory[KEYS_AT + part][0][keyLane], memory[KEYS_AT + part][1][keyLane],
-          memory[KEYS_AT + part][2][keyLane], memory[KEYS_AT + part][3][keyLane]);
-        let place = part * HALVES * 2u + run / 8u;
-        let rowLane = (run ^ part) % 8u;
-        scores = addProducts(scores, keys, transpose(mat4x4f(
-          memory[place][0][rowLane], memory[place][1][rowLane], memory[place][2][rowLane], memory[place][3][rowLane])));
-        if (HALVES == 2u) {
-          scores2 = addProducts(scores2, keys, transpose(mat4x4f(
-            memory[place + 2u][0][rowLane], memory[place + 2u][1][rowLane], memory[place + 2u][2][rowLane], memory[place + 2u][3][rowLane])));
-        }
+      for (var part = 0u; part < CHUNK; part += 2u) {
+        let dimensions = dimensionsOf(run, part);
+        let keyPart = KEYS_AT + side * CHUNK + (part ^ side);
+        s0 = addProducts(s0, dimensions, memory[keyPart]);
+        s1 = addProducts(s1, dimensions, memory[keyPart + 8u * CHUNK]);
+        s2 = addProducts(s2, dimensions, memory[keyPart + 16u * CHUNK]);
+        s3 = addProducts(s3, dimensions, memory[keyPart + 24u * CHUNK]);
+        let nextDimensions = dimensionsOf(run, part + 1u);
+        let nextPart = keyPart ^ 1u;
+        s0 = addProducts(s0, nextDimensions, memory[nextPart]);
+        s1 = addProducts(s1, nextDimensions, memory[nextPart + 8u * CHUNK]);
+        s2 = addProducts(s2, nextDimensions, memory[nextPart + 16u * CHUNK]);
+        s3 = addProducts(s3, nextDimensions, memory[nextPart + 24u * CHUNK]);
       }
     }
     if (!seesAll(tile, firstKey)) {
-      scores = masked(tile, run * 4u, firstKey + side, scores);
-      if (HALVES == 2u) {
-        scores2 = masked(tile, 64u + run * 4u, firstKey + side, scores2);
-      }
+      let own = firstKey + side;
+      s0 = masked(tile, run, own, s0);
+      s1 = masked(tile, run, own + 8u, s1);
+      s2 = masked(tile, run, own + 16u, s2);
+      s3 = masked(tile, run, own + 24u, s3);
     }
 
+    var both = max(max(s0, s1), max(s2, s3));
     workgroupBarrier();
-    let runPlace = VALUES_AT + run / 4u;
-    memory[runPlace][run % 4u][side] = max(max(scores[0], scores[1]), max(scores[2], scores[3]));
-    if (HALVES == 2u) {
-      memory[runPlace + 4u][run % 4u][side] = max(max(scores2[0], scores2[1]), max(scores2[2], scores2[3]));
+    memory[side * ROW_RUNS + run] = both;
+    workgroupBarrier();
+    both = largest;
+    for (var other = 0u; other < SIDES; other++) {
+      both = max(both, memory[other * ROW_RUNS + run]);
     }
-    workgroupBarrier();
-    let both = max(largest, largestOf(runPlace, run % 4u));
     let keep = exp2(largest - both);
     largest = both;
-    scores = mat4x4f(exp2(scores[0] - both), exp2(scores[1] - both), exp2(scores[2] - both), exp2(scores[3] - both));
-    totals = fma(totals, keep, (scores[0] + scores[1]) + (scores[2] + scores[3]));
-    let ownPlace = PROBABILITIES_AT + side * HALVES * 2u + run / 8u;
-    let ownLane = (run ^ side) % 8u;
-    memory[ownPlace][0][ownLane] = scores[0];
-    memory[ownPlace][1][ownLane] = scores[1];
-    memory[ownPlace][2][ownLane] = scores[2];
-    memory[ownPlace][3][ownLane] = scores[3];
-    sums0 *= keep.x;
-    sums1 *= keep.y;
-    sums2 *= keep.z;
-    sums3 *= keep.w;
-    if (HALVES == 2u) {
-      let both2 = max(largest2, largestOf(runPlace + 4u, run % 4u));
-      let keep2 = exp2(largest2 - both2);
-      largest2 = both2;
-      scores2 = mat4x4f(exp2(scores2[0] - both2), exp2(scores2[1] - both2), exp2(scores2[2] - both2), exp2(scores2[3] - both2));
-      totals2 = fma(totals2, keep2, (scores2[0] + scores2[1]) + (scores2[2] + scores2[3]));
-      memory[ownPlace + 2u][0][ownLane] = scores2[0];
-      memory[ownPlace + 2u][1][ownLane] = scores2[1];
-      memory[ownPlace + 2u][2][ownLane] = scores2[2];
-      memory[ownPlace + 2u][3][ownLane] = scores2[3];
-      sums4 *= keep2.x;
-      sums5 *= keep2.y;
-      sums6 *= keep2.z;
-      sums7 *= keep2.w;
-    }
+    let ownAt = PROBABILITIES_AT + side * ROW_RUNS + (run ^ side);
+    s0 = exp2(s0 - both);
+    s1 = exp2(s1 - both);
+    s2 = exp2(s2 - both);
+    s3 = exp2(s3 - both);
+    memory[ownAt] = s0;
+    memory[ownAt + 8u * ROW_RUNS] = s1;
+    memory[ownAt + 16u * ROW_RUNS] = s2;
+    memory[ownAt + 24u * ROW_RUNS] = s3;
+    totals = fma(totals, keep, (s0 + s1) + (s2 + s3));
 
-    for (var half = 0u; half < KEYS / VALUES; half++) {
+    sums00 *= keep.x; sums01 *= keep.x; sums02 *= keep.x; sums03 *= keep.x;
+    sums10 *= keep.y; sums11 *= keep.y; sums12 *= keep.y; sums13 *= keep.y;
+    sums20 *= keep.z; sums21 *= keep.z; sums22 *= keep.z; sums23 *= keep.z;
+    sums30 *= keep.w; sums31 *= keep.w; sums32 *= keep.w; sums33 *= keep.w;
+    for (var firstValue = 0u; firstValue < KEYS; firstValue += VALUES) {
+      let values = fetchValues(tile, firstKey + firstValue, thread);
       workgroupBarrier();
-      loadValues(tile, firstKey + half * VALUES, thread);
+      keepValues(values, thread);
       workgroupBarrier();
-      for (var key = 0u; key < VALUES; key++) {
-        let values = mat4x4f(
-          memory[VALUES_AT + key][0][side], memory[VALUES_AT + key][1][side], memory[VALUES_AT + key][2][side], memory[VALUES_AT + key][3][side]);
-        let place = PROBABILITIES_AT + key % 8u * HALVES * 2u + run / 8u;
-        let column = half * 2u + key / 8u;
-        let lane = (run ^ key) % 8u;
-        let p = memory[place][column][lane];
-        sums0 = addValues(sums0, p.x, values);
-        sums1 = addValues(sums1, p.y, values);
-        sums2 = addValues(sums2, p.z, values);
-        sums3 = addValues(sums3, p.w, values);
-        if (HALVES == 2u) {
-          let p2 = memory[place + 2u][column][lane];
-          sums4 = addValues(sums4, p2.x, values);
-          sums5 = addValues(sums5, p2.y, values);
-          sums6 = addValues(sums6, p2.z, values);
-          sums7 = addValues(sums7, p2.w, values);
+      for (var key = 0u; key < VALUES; key += 2u) {
+        let probabilityAt = PROBABILITIES_AT + (firstValue + key) * ROW_RUNS;
+        let p = memory[probabilityAt + (run ^ (key % 8u))];
+        let next = memory[probabilityAt + ROW_RUNS + (run ^ (key % 8u + 1u))];
+        let valueAt = key * parts + side;
+        let nextAt = valueAt + parts;
+        let value0 = memory[valueAt];
+        let next0 = memory[nextAt];
+        sums00 = addValues(sums00, p.x, value0, next.x, next0);
+        sums10 = addValues(sums10, p.y, value0, next.y, next0);
+        sums20 = addValues(sums20, p.z, value0, next.z, next0);
+        sums30 = addValues(sums30, p.w, value0, next.w, next0);
+        if (HEAD_DIM > 32u) {
+          let value1 = memory[valueAt + 8u];
+          let next1 = memory[nextAt + 8u];
+          sums01 = addValues(sums01, p.x, value1, next.x, next1);
+          sums11 = addValues(sums11, p.y, value1, next.y, next1);
+          sums21 = addValues(sums21, p.z, value1, next.z, next1);
+          sums31 = addValues(sums31, p.w, value1, next.w, next1);
+        }
+        if (HEAD_DIM > 64u) {
+          let value2 = memory[valueAt + 16u];
+          let next2 = memory[nextAt + 16u];
+          sums02 = addValues(sums02, p.x, value2, next.x, next2);
+          sums12 = addValues(sums12, p.y, value2, next.y, next2);
+          sums22 = addValues(sums22, p.z, value2, next.z, next2);
+          sums32 = addValues(sums32, p.w, value2, next.w, next2);
+          let value3 = memory[valueAt + 24u];
+          let next3 = memory[nextAt + 24u];
+          sums03 = addValues(sums03, p.x, value3, next.x, next3);
+          sums13 = addValues(sums13, p.y, value3, next.y, next3);
+          sums23 = addValues(sums23, p.z, value3, next.z, next3);
+          sums33 = addValues(sums33, p.w, value3, next.w, next3);
         }
       }
     }
   }
 
   workgroupBarrier();
-  let runPlace = VALUES_AT + run / 4u;
-  memory[runPlace][run % 4u][side] = totals;
-  if (HALVES == 2u) {
-    memory[runPlace + 4u][run % 4u][side] = totals2;
-  }
+  memory[side * ROW_RUNS + run] = totals;
   workgroupBarrier();
-  totals = sumOf(runPlace, run % 4u);
-  writeRow(tile, run * 4u, side, largest.x, totals.x, sums0);
-  writeRow(tile, run * 4u + 1u, side, largest.y, totals.y, sums1);
-  writeRow(tile, run * 4u + 2u, side, largest.z, totals.z, sums2);
-  writeRow(tile, run * 4u + 3u, side, largest.w, totals.w, sums3);
-  if (HALVES == 2u) {
-    totals2 = sumOf(runPlace + 4u, run % 4u);
-    writeRow(tile, 64u + run * 4u, side, largest2.x, totals2.x, sums4);
-    writeRow(tile, 64u + run * 4u + 1u, side, largest2.y, totals2.y, sums5);
-    writeRow(tile, 64u + run * 4u + 2u, side, largest2.z, totals2.z, sums6);
-    writeRow(tile, 64u + run * 4u + 3u, side, largest2.w, totals2.w, sums7);
+  totals = vec4f();
+  for (var other = 0u; other < SIDES; other++) {
+    totals += memory[other * ROW_RUNS + run];
   }
+  writeRow(tile, run * 4u, side, largest.x, totals.x, sums00, sums01, sums02, sums03);
+  writeRow(tile, run * 4u + 1u, side, largest.y, totals.y, sums10, sums11, sums12, sums13);
+  writeRow(tile, run * 4u + 2u, side, largest.z, totals.z, sums20, sums21, sums22, sums23);
+  writeRow(tile, run * 4u + 3u, side, largest.w, totals.w, sums30, sums31, sums32, sums33);
 }
 
 fn tileOf(rows: QueryTile, kvHead: u32) -> Tile {
@@ -234,57 +215,32 @@ fn tileOf(rows: QueryTile, kvHead: u32) -> Tile {
   return Tile(rows.sequence, kvHead, rows.first, queries, first.position, last, first.denseBelow, keyStart, initEnd, localStart, keys);
 }
 
-/** Adds products of four dimensions of four rows, a column a dimension, and of four keys, a column a key. */
-fn addProducts(sums: mat4x4f, keys: mat4x4f, rows: mat4x4f) -> mat4x4f {
-  return mat4x4f(
-    addProduct(sums[0], keys[0], rows), addProduct(sums[1], keys[1], rows), addProduct(sums[2], keys[2], rows), addProduct(sums[3], keys[3], rows));
+/** Four dimensions of a run of rows; a column is one dimension. */
+fn dimensionsOf(run: u32, part: u32) -> mat4x4f {
+  let at = run * 4u * CHUNK + (part ^ (run % 8u));
+  return transpose(mat4x4f(memory[at], memory[at + CHUNK], memory[at + 2u * CHUNK], memory[at + 3u * CHUNK]));
 }
 
-fn addProduct(sums: vec4f, key: vec4f, rows: mat4x4f) -> vec4f {
-  return fma(rows[3], vec4f(key.w), fma(rows[2], vec4f(key.z), fma(rows[1], vec4f(key.y), fma(rows[0], vec4f(key.x), sums))));
+/** Adds products of four dimensions of four rows and of a key: a column of `dimensions` is one dimension of the rows. */
+fn addProducts(sums: vec4f, dimensions: mat4x4f, key: vec4f) -> vec4f {
+  return fma(dimensions[3], vec4f(key.w), fma(dimensions[2], vec4f(key.z), fma(dimensions[1], vec4f(key.y), fma(dimensions[0], vec4f(key.x), sums))));
 }
 
-/** Adds a key's values, as many as the dimension has, times its probability. */
-fn addValues(sums: mat4x4f, probability: f32, values: mat4x4f) -> mat4x4f {
-  let p = vec4f(probability);
-  if (HEAD_DIM == 32u) {
-    return mat4x4f(fma(p, values[0], sums[0]), sums[1], sums[2], sums[3]);
-  }
-  if (HEAD_DIM == 64u) {
-    return mat4x4f(fma(p, values[0], sums[0]), fma(p, values[1], sums[1]), sums[2], sums[3]);
-  }
-  return mat4x4f(fma(p, values[0], sums[0]), fma(p, values[1], sums[1]), fma(p, values[2], sums[2]), fma(p, values[3], sums[3]));
+/** Adds the values of a key and of the next one times their probabilities. */
+fn addValues(sums: vec4f, probability: f32, value: vec4f, nextProbability: f32, next: vec4f) -> vec4f {
+  return fma(vec4f(nextProbability), next, fma(vec4f(probability), value, sums));
 }
 
-/** Scores of four rows and the visible keys `index`, 8, 16 and 24 after it, lowest for rows that do not see them. */
-fn masked(tile: Tile, row: u32, index: u32, scores: mat4x4f) -> mat4x4f {
-  return mat4x4f(
-    maskedKey(tile, row, index, scores[0]), maskedKey(tile, row, index + 8u, scores[1]),
-    maskedKey(tile, row, index + 16u, scores[2]), maskedKey(tile, row, index + 24u, scores[3]));
-}
-
-fn maskedKey(tile: Tile, row: u32, index: u32, scores: vec4f) -> vec4f {
+/** Scores of a run of rows and visible key `index`, lowest for rows that do not see it. */
+fn masked(tile: Tile, run: u32, index: u32, scores: vec4f) -> vec4f {
   let key = positionOf(tile, index);
-  var result = scores;
-  for (var own = 0u; own < 4u; own++) {
-    let position = tile.firstPosition + (row + own) / GROUP;
-    let window = candidateBlocks(position, tile.denseBelow) * params.rules.blockSize;
-    if (index >= tile.count || key > position || (key >= window.x && key < window.y)) {
-      result[own] = LOWEST;
-    }
+  var visible: vec4<bool>;
+  for (var row = 0u; row < 4u; row++) {
+    let position = tile.firstPosition + (run * 4u + row) / GROUP;
+    let window = candidateBlocks(position, tile.denseBelow);
+    visible[row] = index < tile.count && key <= position && (key < window.x * params.rules.blockSize || key >= window.y * params.rules.blockSize);
   }
-  return result;
-}
-
-fn largestOf(place: u32, run: u32) -> vec4f {
-  return max(
-    max(max(memory[place][run][0], memory[place][run][1]), max(memory[place][run][2], memory[place][run][3])),
-    max(max(memory[place][run][4], memory[place][run][5]), max(memory[place][run][6], memory[place][run][7])));
-}
-
-fn sumOf(place: u32, run: u32) -> vec4f {
-  return ((memory[place][run][0] + memory[place][run][1]) + (memory[place][run][2] + memory[place][run][3])) +
-    ((memory[place][run][4] + memory[place][run][5]) + (memory[place][run][6] + memory[place][run][7]));
+  return select(vec4f(LOWEST), scores, visible);
 }
 
 /** Begin of a row of the tile in q and out, in runs of four dimensions; rows past the last query may be anything. */
@@ -302,50 +258,80 @@ fn keyAt(tile: Tile, index: u32) -> u32 {
   return (row * params.rules.kvHeads + tile.kvHead) * (HEAD_DIM / 4u);
 }
 
-/** Puts some dimensions of q, scaled, into memory. */
-fn loadQueries(tile: Tile, chunk: u32, thread: u32) {
+/** What a thread brings of some dimensions of q and of a tile of keys: rows thread / 8 and every 16th after it. */
+struct Operands {
+  q0: Element4,
+  q1: Element4,
+  q2: Element4,
+  q3: Element4,
+  k0: Element4,
+  k1: Element4,
+}
+
+fn fetchOperands(tile: Tile, firstKey: u32, chunk: u32, thread: u32) -> Operands {
+  let row = thread / CHUNK;
+  let part = chunk + thread % CHUNK;
+  return Operands(
+    q[rowAt(tile, row) + part], q[rowAt(tile, row + 16u) + part], q[rowAt(tile, row + 32u) + part], q[rowAt(tile, row + 48u) + part],
+    k[keyAt(tile, firstKey + row) + part], k[keyAt(tile, firstKey + row + 16u) + part]);
+}
+
+fn keepOperands(operands: Operands, thread: u32) {
   let scale = params.rules.scale * LOG2_E;
-  for (var index = thread; index < ROWS * CHUNK; index += THREADS) {
-    let row = index / CHUNK;
-    let part = index % CHUNK;
-    memory[part * HALVES * 2u + row / 32u][row % 4u][((row / 4u) ^ part) % 8u] = vec4f(q[rowAt(tile, row) + chunk + part]) * scale;
+  let row = thread / CHUNK;
+  let part = thread % CHUNK;
+  let queryPlace = row * CHUNK + (part ^ (row / 4u));
+  memory[queryPlace] = vec4f(operands.q0) * scale;
+  memory[(queryPlace ^ 4u) + 16u * CHUNK] = vec4f(operands.q1) * scale;
+  memory[queryPlace + 32u * CHUNK] = vec4f(operands.q2) * scale;
+  memory[(queryPlace ^ 4u) + 48u * CHUNK] = vec4f(operands.q3) * scale;
+  let keyPlace = KEYS_AT + row * CHUNK + (part ^ (row % 8u));
+  memory[keyPlace] = vec4f(operands.k0);
+  memory[keyPlace + 16u * CHUNK] = vec4f(operands.k1);
+}
+
+/** What a thread brings of the values of neighbouring keys, 0 past the last key. */
+struct Values {
+  v0: Element4,
+  v1: Element4,
+  v2: Element4,
+  v3: Element4,
+}
+
+fn fetchValues(tile: Tile, firstKey: u32, thread: u32) -> Values {
+  let step = THREADS / (HEAD_DIM / 4u);
+  let key = firstKey + thread / (HEAD_DIM / 4u);
+  return Values(
+    fetchValue(tile, key, thread), fetchValue(tile, key + step, thread),
+    fetchValue(tile, key + 2u * step, thread), fetchValue(tile, key + 3u * step, thread));
+}
+
+fn fetchValue(tile: Tile, key: u32, thread: u32) -> Element4 {
+  return select(Element4(), v[keyAt(tile, key) + thread % (HEAD_DIM / 4u)], key < tile.count);
+}
+
+fn keepValues(values: Values, thread: u32) {
+  memory[thread] = vec4f(values.v0);
+  memory[thread + THREADS] = vec4f(values.v1);
+  if (HEAD_DIM > 32u) {
+    memory[thread + 2u * THREADS] = vec4f(values.v2);
+    memory[thread + 3u * THREADS] = vec4f(values.v3);
   }
 }
 
-/** Puts some dimensions of a tile of keys into memory. */
-fn loadKeys(tile: Tile, firstKey: u32, chunk: u32, thread: u32) {
-  for (var index = thread; index < KEYS * CHUNK; index += THREADS) {
-    let key = index / CHUNK;
-    let part = index % CHUNK;
-    memory[KEYS_AT + part][key / 8u][(key ^ part) % 8u] = vec4f(k[keyAt(tile, firstKey + key) + chunk + part]);
-  }
-}
-
-/** Puts values of neighbouring keys into memory, 0 past the last key. */
-fn loadValues(tile: Tile, firstKey: u32, thread: u32) {
-  let parts = HEAD_DIM / 4u;
-  for (var index = thread; index < VALUES * parts; index += THREADS) {
-    let key = index / parts;
-    let part = index % parts;
-    let value = vec4f(v[keyAt(tile, firstKey + key) + part]);
-    memory[VALUES_AT + key][part / 8u][part % 8u] = select(vec4f(), value, firstKey + key < tile.count);
-  }
-}
-
-/** A row's sums and totals as out and lse; nothing for rows past the last query. */
-fn writeRow(tile: Tile, row: u32, side: u32, largest: f32, total: f32, sums: mat4x4f) {
+fn writeRow(tile: Tile, row: u32, side: u32, largest: f32, total: f32, sums0: vec4f, sums1: vec4f, sums2: vec4f, sums3: vec4f) {
   if (row / GROUP >= tile.queries) {
     return;
   }
   let at = rowAt(tile, row);
   let share = 1.0 / total;
-  out[at + side] = Element4(sums[0] * share);
+  out[at + side] = Element4(sums0 * share);
   if (HEAD_DIM > 32u) {
-    out[at + side + 8u] = Element4(sums[1] * share);
+    out[at + side + 8u] = Element4(sums1 * share);
   }
   if (HEAD_DIM > 64u) {
-    out[at + side + 16u] = Element4(sums[2] * share);
-    out[at + side + 24u] = Element4(sums[3] * share);
+    out[at + side + 16u] = Element4(sums2 * share);
+    out[at + side + 24u] = Element4(sums3 * share);
   }
   if (side == 0u) {
     lse[at / (HEAD_DIM / 4u)] = logSum(largest / LOG2_E, total);

@@ -1,8 +1,9 @@
 // best_blocks.wgsl: a workgroup of 64 or 256 threads chooses the best blocks of one query by keys, whole numbers in the order of scores.
 //
-// 64 lanes, of one thread or four, have a largest key each; the topK-th largest of these is a bound that at least topK blocks reach, and mostly few more do: they are ranked among
-// one another. Where too many reach it (ties), the bound is bisected until it is exact. Ties go to the lower index (spec 4). In front of a kernel
-// that has `selected` and `fourKeys(choice, run)`: keys of blocks 4 run to 4 run + 3, LEAST_KEY or more for candidates and 0 for others.
+// 64 lanes, of one thread or four, have a largest key each; the topK-th largest of these is a bound that at least topK blocks reach, and mostly few more
+// do: they are ranked among one another. Where too many reach it (ties), the bound is bisected until it is exact. Ties go to the lower index (spec 4).
+// In front of a kernel that has `selected` and `fourKeys(choice, run)`: keys of blocks 4 run to 4 run + 3, LEAST_KEY or more for candidates and 0 for
+// others.
 
 /** What is chosen from; `own` and `columns` are for `fourKeys`. */
 struct Choice {
@@ -12,18 +13,18 @@ struct Choice {
   columns: u32,
 }
 
-const MOST_RANKED = 512u;
+/** Blocks that are ranked among one another. */
+override MOST_RANKED: u32;
 /** Smallest key of a block; 0 is none. */
 const LEAST_KEY = 1u;
-const KEY_OF_ZERO = 0x80000000u;
 
 var<workgroup> maxima: array<u32, THREADS>;
 var<workgroup> laneMaxima: array<vec4u, 16>;
-var<workgroup> bound: u32;
+var<workgroup> least: atomic<u32>;
 var<workgroup> counted: atomic<u32>;
 var<workgroup> countedForAll: u32;
-var<workgroup> rankedKeys: array<u32, 512>;
-var<workgroup> rankedBlocks: array<u32, 512>;
+var<workgroup> rankedKeys: array<u32, MOST_RANKED>;
+var<workgroup> rankedBlocks: array<u32, MOST_RANKED>;
 var<workgroup> chosen: array<u32, 64>;
 
 /** Whole numbers in the order of the scores, from LEAST_KEY on; NaN is the smallest. */
@@ -35,7 +36,13 @@ fn orderedKeys(sums: vec4f) -> vec4u {
   return select(vec4u(LEAST_KEY), max(ordered, vec4u(LEAST_KEY)), isNumber);
 }
 
-/** First run of four blocks of a thread; the others follow THREADS after one another. A multiple of THREADS, less the thread: columns have the same owners. */
+/** The same for scores that are at least 0: their bits are in order. */
+fn positiveKeys(scores: vec4f) -> vec4u {
+  let bits = bitcast<vec4u>(scores);
+  return max(select(bits, vec4u(), bits > vec4u(0x7f800000u)), vec4u(LEAST_KEY));
+}
+
+/** First run of four blocks of a thread; the others follow THREADS after one another. Whoever writes run n for n % THREADS of its own reads what it wrote. */
 fn firstRun(choice: Choice, thread: u32) -> u32 {
   return choice.candidates.x / (4u * THREADS) * THREADS + thread;
 }
@@ -57,9 +64,9 @@ fn largestOf(keys: vec4u) -> u32 {
 fn chooseBest(choice: Choice, largest: u32, firstSlot: u32, thread: u32) {
   let topK = choice.topK;
   findBound(largest, topK, thread);
-  let least = max(workgroupUniformLoad(&bound), LEAST_KEY);
-  if (largest >= least) {
-    takeFrom(choice, least, thread);
+  let bound = max(atomicLoad(&least), LEAST_KEY);
+  if (largest >= bound) {
+    takeFrom(choice, bound, thread);
   }
   var ranked = countedSoFar(thread);
   if (ranked > MOST_RANKED) {
@@ -103,11 +110,12 @@ fn fill(firstSlot: u32, start: u32, end: u32, thread: u32) {
   }
 }
 
-/** The topK-th largest of the lanes' largest keys becomes `bound`. Ends with a barrier. */
+/** The topK-th largest of the lanes' largest keys becomes `least`. Ends with a barrier. */
 fn findBound(largest: u32, topK: u32, thread: u32) {
   maxima[thread] = largest;
   if (thread == 0u) {
     atomicStore(&counted, 0u);
+    atomicStore(&least, 0xffffffffu);
   }
   workgroupBarrier();
   if (thread < 16u) {
@@ -120,15 +128,14 @@ fn findBound(largest: u32, topK: u32, thread: u32) {
   workgroupBarrier();
   if (thread < 64u) {
     let own = laneMaxima[thread / 4u][thread % 4u];
-    var rank = vec4u();
+    var larger = 0u;
     for (var four = 0u; four < 16u; four++) {
-      let others = laneMaxima[four];
-      let places = vec4u(four * 4u, four * 4u + 1u, four * 4u + 2u, four * 4u + 3u);
-      let isBetter = (others > vec4u(own)) | ((others == vec4u(own)) & (places < vec4u(thread)));
-      rank += select(vec4u(), vec4u(1u), isBetter);
+      let isLarger = select(vec4u(), vec4u(1u), laneMaxima[four] > vec4u(own));
+      larger += isLarger.x + isLarger.y + isLarger.z + isLarger.w;
     }
-    if (rank.x + rank.y + rank.z + rank.w == topK - 1u) {
-      bound = own;
+    // The least of those that fewer than topK are larger than.
+    if (larger < topK) {
+      atomicMin(&least, own);
     }
   }
   workgroupBarrier();
@@ -197,13 +204,11 @@ fn takeExactly(choice: Choice, thread: u32) {
       high = middle - 1u;
     }
   }
-  var wanted = choice.topK;
-  if (low < 0xffffffffu) {
-    wanted -= countFrom(choice, low + 1u, thread);
-    resetCount(thread);
-    takeFrom(choice, low + 1u, thread);
-    workgroupBarrier();
-  }
+  // No score has the last key.
+  var wanted = choice.topK - countFrom(choice, low + 1u, thread);
+  resetCount(thread);
+  takeFrom(choice, low + 1u, thread);
+  workgroupBarrier();
   // Of equal ones the first: they are near where there are many.
   if (thread == 0u) {
     for (var block = choice.candidates.x; wanted > 0u && block < choice.candidates.y; block++) {

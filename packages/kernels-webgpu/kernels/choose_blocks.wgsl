@@ -10,13 +10,9 @@
 @group(0) @binding(2) var<storage, read_write> selected: array<i32>;  // [Hkv, Tq, topK], all of it written
 
 @compute @workgroup_size(THREADS)
-fn main(@builtin(workgroup_id) id: vec3u, @builtin(num_workgroups) count: vec3u, @builtin(local_invocation_index) thread: u32) {
-  let index = workgroupIndex(id, count);
-  if (index >= params.items * params.tileQueries) {
-    return;
-  }
-  let item = itemAt(index / params.tileQueries);
-  let row = item.tile.first + index % params.tileQueries;
+fn main(@builtin(workgroup_id) id: vec3u, @builtin(local_invocation_index) thread: u32) {
+  let item = itemAt(id.y);
+  let row = item.tile.first + id.x;
   if (row >= item.tile.end) {
     return;
   }
@@ -36,7 +32,7 @@ fn main(@builtin(workgroup_id) id: vec3u, @builtin(num_workgroups) count: vec3u,
   if (query.topK == 0u) {
     return;
   }
-  let own = index * QUERY_ROWS * (params.capacity / 4u);
+  let own = (id.y * params.tileQueries + id.x) * QUERY_ROWS * (params.capacity / 4u);
   let columns = scoredColumns(query.position);
   if (SCORE != LOGIT) {
     sumHeads(own, columns, thread);
@@ -66,9 +62,15 @@ fn sumHeads(own: u32, columns: u32, thread: u32) {
   }
 }
 
+/** Runs of four columns that all threads read together. */
+const ROUND = 256u;
+
 /** Scores of a run of four columns, LEAST from `columns` on. @param first of the row */
 fn fourScores(first: u32, run: u32, columns: u32) -> vec4f {
   let four = bitcast<vec4f>(scores[first + min(run, (columns - 1u) / 4u)]);
+  if (run * 4u + 4u <= columns) {
+    return four;
+  }
   return select(vec4f(LEAST), four, columnsOf(run) < vec4u(columns));
 }
 
@@ -76,8 +78,14 @@ fn columnsOf(run: u32) -> vec4u {
   return vec4u(run * 4u, run * 4u + 1u, run * 4u + 2u, run * 4u + 3u);
 }
 
-/** Runs of four columns that all threads read together. */
-const ROUND = 256u;
+/** Adds four scores with one rounding of the exponent, which is enough to compare blocks. */
+fn addFour(total: LogSum, scores: vec4f, factor: f32) -> LogSum {
+  let largest = max(total.largest, max(max(scores.x, scores.y), max(scores.z, scores.w)));
+  // Where all are LEAST, the fused product would leave the rounding error of a huge one: it has to end far below 0.
+  let shift = -max(largest, 0.1 * LEAST) * factor;
+  let shares = exp2(fma(scores, vec4f(factor), vec4f(shift)));
+  return LogSum(largest, fma(total.sum, exp2(fma(total.largest, factor, shift)), (shares.x + shares.y) + (shares.z + shares.w)));
+}
 
 /** A thread's share of one head's columns. */
 fn sumColumns(first: u32, columns: u32, factor: f32, thread: u32) -> LogSum {
@@ -88,16 +96,16 @@ fn sumColumns(first: u32, columns: u32, factor: f32, thread: u32) -> LogSum {
   for (var run = thread; run * 4u < columns; run += ROUND) {
     let four0 = fourScores(first, run, columns);
     if (THREADS == ROUND) {
-      total0 = addScores(total0, four0, factor);
+      total0 = addFour(total0, four0, factor);
       continue;
     }
     let four1 = fourScores(first, run + THREADS, columns);
     let four2 = fourScores(first, run + 2u * THREADS, columns);
     let four3 = fourScores(first, run + 3u * THREADS, columns);
-    total0 = addScores(total0, four0, factor);
-    total1 = addScores(total1, four1, factor);
-    total2 = addScores(total2, four2, factor);
-    total3 = addScores(total3, four3, factor);
+    total0 = addFour(total0, four0, factor);
+    total1 = addFour(total1, four1, factor);
+    total2 = addFour(total2, four2, factor);
+    total3 = addFour(total3, four3, factor);
   }
   if (THREADS == ROUND) {
     return total0;
@@ -105,12 +113,12 @@ fn sumColumns(first: u32, columns: u32, factor: f32, thread: u32) -> LogSum {
   return merge(merge(total0, total1, factor), merge(total2, total3, factor), factor);
 }
 
-/** A head's scores, or their shares in the softmax. */
-fn weighed(four: vec4f, log: LogSum, factor: f32) -> vec4f {
+/** A head's scores, or their shares in the softmax. @param shift logarithm of the sum, base 2 and less than 0 */
+fn weighed(four: vec4f, factor: f32, shift: f32) -> vec4f {
   if (SCORE == LOGIT) {
     return four;
   }
-  return exp2((four - log.largest) * factor) * log.sum;
+  return exp2(fma(four, vec4f(factor), vec4f(shift)));
 }
 
 /** Writes the keys of this thread's columns in place of the first head's scores, 0 for columns that count nothing. @returns the largest */
@@ -120,7 +128,7 @@ fn makeKeys(choice: Choice, thread: u32) -> u32 {
   if (isPlain()) {
     counting = choice.candidates;
   }
-  var largest = 0u;
+  var largest = vec4u();
   for (var run = thread; run * 4u < choice.columns; run += ROUND) {
     var sums0 = vec4f();
     var sums1 = vec4f();
@@ -128,19 +136,19 @@ fn makeKeys(choice: Choice, thread: u32) -> u32 {
     var sums3 = vec4f();
     for (var head = 0u; head < QUERY_ROWS; head++) {
       let first = choice.own + head * (params.capacity / 4u);
-      let log = LogSum(headLogs[head].largest, 1.0 / headLogs[head].sum);
+      let shift = -fma(headLogs[head].largest, factor, log2(headLogs[head].sum));
       let four0 = fourScores(first, run, choice.columns);
       if (THREADS == ROUND) {
-        sums0 += weighed(four0, log, factor);
+        sums0 += weighed(four0, factor, shift);
         continue;
       }
       let four1 = fourScores(first, run + THREADS, choice.columns);
       let four2 = fourScores(first, run + 2u * THREADS, choice.columns);
       let four3 = fourScores(first, run + 3u * THREADS, choice.columns);
-      sums0 += weighed(four0, log, factor);
-      sums1 += weighed(four1, log, factor);
-      sums2 += weighed(four2, log, factor);
-      sums3 += weighed(four3, log, factor);
+      sums0 += weighed(four0, factor, shift);
+      sums1 += weighed(four1, factor, shift);
+      sums2 += weighed(four2, factor, shift);
+      sums3 += weighed(four3, factor, shift);
     }
     largest = max(largest, writeKeys(choice, run, counting, sums0));
     if (THREADS == ROUND) {
@@ -150,17 +158,25 @@ fn makeKeys(choice: Choice, thread: u32) -> u32 {
     largest = max(largest, writeKeys(choice, run + 2u * THREADS, counting, sums2));
     largest = max(largest, writeKeys(choice, run + 3u * THREADS, counting, sums3));
   }
-  return largest;
+  return largestOf(largest);
 }
 
-fn writeKeys(choice: Choice, run: u32, counting: vec2u, sums: vec4f) -> u32 {
+fn writeKeys(choice: Choice, run: u32, counting: vec2u, sums: vec4f) -> vec4u {
   if (run * 4u >= choice.columns) {
-    return 0u;
+    return vec4u();
   }
-  let own = columnsOf(run);
-  let keys = select(vec4u(), orderedKeys(sums), (own >= counting.xxxx) & (own < counting.yyyy));
+  var keys: vec4u;
+  if (SCORE == LOGIT) {
+    keys = orderedKeys(sums);
+  } else {
+    keys = positiveKeys(sums);
+  }
+  if (run * 4u < counting.x || run * 4u + 4u > counting.y) {
+    let own = columnsOf(run);
+    keys = select(vec4u(), keys, (own >= counting.xxxx) & (own < counting.yyyy));
+  }
   scores[choice.own + run] = keys;
-  return largestOf(keys);
+  return keys;
 }
 
 fn fourKeys(choice: Choice, run: u32) -> vec4u {
@@ -182,7 +198,7 @@ fn blockKey(choice: Choice, block: u32) -> u32 {
   if (SCORE == OVERLAP) {
     first = max(first, 1u) - 1u;
     end = min(end, choice.columns);
-    key = KEY_OF_ZERO;
+    key = LEAST_KEY;
   }
   for (var column = first; column < end; column++) {
     key = max(key, scores[choice.own + column / 4u][column % 4u]);

@@ -9,7 +9,7 @@ struct Params {
 
 @group(0) @binding(0) var<storage, read> partials: array<f32>;             // [rows, width]
 @group(0) @binding(1) var<storage, read_write> sums: array<Element>;       // [width], added to
-@group(1) @binding(0) var<uniform> params: Params;
+@group(0) @binding(8) var<uniform> params: Params;
 
 const THREADS = 256u;
 const COLUMNS = 32u;

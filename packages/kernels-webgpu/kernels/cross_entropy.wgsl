@@ -17,7 +17,7 @@ struct Params {
 @group(0) @binding(1) var<storage, read> weights: array<f32>;               // [tokens]
 @group(0) @binding(2) var<storage, read_write> logits: array<vec4u>;        // [rows, stride], the bits of floats
 @group(0) @binding(3) var<storage, read_write> tokenLosses: array<f32>;     // [tokens]
-@group(1) @binding(0) var<uniform> params: Params;
+@group(0) @binding(8) var<uniform> params: Params;
 
 const THREADS = 256u;
 /** Below every logit that is a number. */

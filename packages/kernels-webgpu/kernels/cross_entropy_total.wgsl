@@ -8,7 +8,7 @@ struct Params {
 @group(0) @binding(0) var<storage, read> tokenLosses: array<f32>;       // [tokens]
 @group(0) @binding(1) var<storage, read> weights: array<f32>;           // [tokens]
 @group(0) @binding(2) var<storage, read_write> loss: array<f32>;        // [1]
-@group(1) @binding(0) var<uniform> params: Params;
+@group(0) @binding(8) var<uniform> params: Params;
 
 const THREADS = 256u;
 

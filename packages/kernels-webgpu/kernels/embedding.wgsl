@@ -13,7 +13,7 @@ struct Params {
 @group(0) @binding(0) var<storage, read> table: array<ElementVector>;       // [windowRows, E]
 @group(0) @binding(1) var<storage, read> ids: array<i32>;                   // [T]
 @group(0) @binding(2) var<storage, read_write> rows: array<ElementVector>;  // [T, E]
-@group(1) @binding(0) var<uniform> params: Params;
+@group(0) @binding(8) var<uniform> params: Params;
 
 @compute @workgroup_size(256)
 fn main(@builtin(workgroup_id) id: vec3u, @builtin(num_workgroups) count: vec3u, @builtin(local_invocation_index) thread: u32) {

@@ -14,7 +14,7 @@ struct Params {
 @group(0) @binding(1) var<storage, read> ids: array<i32>;                     // [T]
 @group(0) @binding(2) var<storage, read> runs: array<vec2u>;                  // [T]: token, length of the run that begins here
 @group(0) @binding(3) var<storage, read_write> dTable: array<TargetVector>;   // [windowRows, E]
-@group(1) @binding(0) var<uniform> params: Params;
+@group(0) @binding(8) var<uniform> params: Params;
 
 /** Length from which on a run is shared by many threads: at most one such begins in so many places. */
 const LONG_RUN = 32u;

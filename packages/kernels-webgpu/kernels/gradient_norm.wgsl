@@ -7,7 +7,7 @@ struct Params {
 
 @group(0) @binding(0) var<storage, read> partials: array<Squares>;
 @group(0) @binding(1) var<storage, read_write> norm: array<u32>;  // f32 [2] by their bits: the norm, the clip scale
-@group(1) @binding(0) var<uniform> params: Params;
+@group(0) @binding(8) var<uniform> params: Params;
 
 const NOT_A_NUMBER = 0x7fc00000u;
 

@@ -7,7 +7,7 @@ struct Params {
 
 @group(0) @binding(0) var<storage, read> gradient: array<Element>;
 @group(0) @binding(1) var<storage, read_write> partials: array<Squares>;
-@group(1) @binding(0) var<uniform> params: Params;
+@group(0) @binding(8) var<uniform> params: Params;
 
 const OWNED = 16384u;
 

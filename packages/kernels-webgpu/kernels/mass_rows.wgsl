@@ -15,4 +15,4 @@ override HEAD_DIM: u32;
 /** Query heads of a KV head. */
 override GROUP: u32;
 
-@group(1) @binding(0) var<uniform> params: Params;
+@group(0) @binding(8) var<uniform> params: Params;

@@ -52,14 +52,22 @@ fn mostSeen(firstListed: u32, sequence: u32, thread: u32) -> u32 {
   if (thread < params.tileRows) {
     seen = keysSeen(firstListed + thread, sequence);
   }
-  rowSlices[thread] = vec4f(f32(seen));
+  putBorrowed(thread, f32(seen));
   for (var half = 128u; half > 0u; half /= 2u) {
     workgroupBarrier();
     if (thread < half) {
-      rowSlices[thread] = max(rowSlices[thread], rowSlices[thread + half]);
+      putBorrowed(thread, max(borrowed(thread), borrowed(thread + half)));
     }
   }
-  return u32(workgroupUniformLoad(&rowSlices[0]).x);
+  return u32(workgroupUniformLoad(&rowSlices[0][0][0]).x);
+}
+
+fn borrowed(thread: u32) -> f32 {
+  return rowSlices[thread / 128u][thread / 32u % 4u][thread % 32u].x;
+}
+
+fn putBorrowed(thread: u32, value: f32) {
+  rowSlices[thread / 128u][thread / 32u % 4u][thread % 32u] = vec4f(value);
 }
 
 /** Keys that a listed row sees in a sequence, 0 where it is not its own. */

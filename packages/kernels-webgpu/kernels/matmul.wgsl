@@ -2,10 +2,10 @@
 //
 // A workgroup owns a tile of the result, a thread 8 x 8 of it as two by two squares of 4 x 4, so that the threads of a row read neighbouring vectors. Steps of 16 in
 // depth lie in workgroup memory with the depth as the slow index; what lies the other way round in memory is transposed in registers, 4 x 4 at a time. The next step is on its way
-// from memory while one is multiplied. With a second stage (STAGES, 32 KiB instead of 16) a step takes one barrier, not two. Where the tiles are few, workgroups share the
-// depth and write their parts one behind the other (matmul_sum.wgsl adds them). Bound: f32 multiply-adds.
+// from memory while one is multiplied, loaded without a condition, so that nothing waits for it. With a second stage (STAGES) a step takes one barrier, not two. Where the tiles
+// are few, workgroups share the depth and write their parts one behind the other (matmul_sum.wgsl adds them). Bound: f32 multiply-adds.
 //
-// Rows and columns past the end repeat the last one and are not written; depth past the end is 0, not multiplied by 0: it may be NaN.
+// Rows and columns past the end are worth anything and are not written; depth past the end is 0, not multiplied by 0: it may be NaN.
 
 struct Params {
   rows: u32,
@@ -38,10 +38,8 @@ const GROUPED_TILES = 8u;
 
 override LEFT_FOURS = TILE_ROWS / 4u;
 override RIGHT_FOURS = TILE_COLUMNS / 4u;
-/** Whether there are as many threads as squares of one operand, not of both. */
-override BRINGS_BOTH = THREADS == TILE_ROWS;
 
-@group(1) @binding(0) var<uniform> params: Params;
+@group(0) @binding(8) var<uniform> params: Params;
 
 /** [stage][depth][row / 4]; within a run of eight the place is exchanged by `swizzle`. */
 var<workgroup> leftTile: array<vec4f, STAGES * TILE_DEPTH * LEFT_FOURS>;
@@ -66,70 +64,46 @@ fn squareOf(index: u32, fours: u32, alongDepth: bool) -> vec2u {
   return vec2u(index % fours, index / fours);
 }
 
-/** Four depths of four rows of the left matrix: a column of the square is one depth. */
-fn loadLeft(square: vec2u, firstRow: u32, firstDepth: u32, endDepth: u32) -> mat4x4f {
-  let row = firstRow + square.x * 4u;
-  let depth = firstDepth + square.y * 4u;
+/** Four depths of four rows: a column of the square is one depth. What is past the end is anything, and masked or never stored. */
+fn loadLeft(first: u32) -> mat4x4<Element> {
+  let stride = params.leftStride;
+  let square = mat4x4<Element>(leftFour(first), leftFour(first + stride), leftFour(first + 2u * stride), leftFour(first + 3u * stride));
   if (LEFT_TRANSPOSED == 0u) {
-    let count = available(depth, endDepth);
-    let start = params.leftFirst + depth;
-    let last = params.rows - 1u;
-    return transpose(mat4x4f(
-      leftFour(start + min(row, last) * params.leftStride, count),
-      leftFour(start + min(row + 1u, last) * params.leftStride, count),
-      leftFour(start + min(row + 2u, last) * params.leftStride, count),
-      leftFour(start + min(row + 3u, last) * params.leftStride, count),
-    ));
+    return transpose(square);
   }
-  let count = available(row, params.rows);
-  let start = params.leftFirst + depth * params.leftStride + row;
-  return mat4x4f(
-    leftFour(start, select(0u, count, depth < endDepth)),
-    leftFour(start + params.leftStride, select(0u, count, depth + 1u < endDepth)),
-    leftFour(start + 2u * params.leftStride, select(0u, count, depth + 2u < endDepth)),
-    leftFour(start + 3u * params.leftStride, select(0u, count, depth + 3u < endDepth)),
-  );
+  return square;
 }
 
-/** Four depths of four columns of the right matrix. */
-fn loadRight(square: vec2u, firstColumn: u32, firstDepth: u32, endDepth: u32) -> mat4x4f {
-  let column = firstColumn + square.x * 4u;
-  let depth = firstDepth + square.y * 4u;
+fn loadRight(first: u32) -> mat4x4<Element> {
+  let stride = params.rightStride;
+  let square = mat4x4<Element>(rightFour(first), rightFour(first + stride), rightFour(first + 2u * stride), rightFour(first + 3u * stride));
   if (RIGHT_TRANSPOSED == 1u) {
-    let count = available(depth, endDepth);
-    let start = params.rightFirst + depth;
-    let last = params.columns - 1u;
-    return transpose(mat4x4f(
-      rightFour(start + min(column, last) * params.rightStride, count),
-      rightFour(start + min(column + 1u, last) * params.rightStride, count),
-      rightFour(start + min(column + 2u, last) * params.rightStride, count),
-      rightFour(start + min(column + 3u, last) * params.rightStride, count),
-    ));
+    return transpose(square);
   }
-  let count = available(column, params.columns);
-  let start = params.rightFirst + depth * params.rightStride + column;
-  return mat4x4f(
-    rightFour(start, select(0u, count, depth < endDepth)),
-    rightFour(start + params.rightStride, select(0u, count, depth + 1u < endDepth)),
-    rightFour(start + 2u * params.rightStride, select(0u, count, depth + 2u < endDepth)),
-    rightFour(start + 3u * params.rightStride, select(0u, count, depth + 3u < endDepth)),
-  );
+  return square;
 }
 
-fn keepLeft(square: vec2u, stage: u32, four: mat4x4f) {
+/** One depth of a square, 0 past the end. */
+fn depthOf(four: Element4, depth: u32, endDepth: u32) -> vec4f {
+  return select(vec4f(), vec4f(four), depth < endDepth);
+}
+
+fn keepLeft(square: vec2u, stage: u32, fours: mat4x4<Element>, firstDepth: u32, endDepth: u32) {
   let place = (stage * TILE_DEPTH + square.y * 4u) * LEFT_FOURS + (square.x ^ swizzle(square.y));
-  leftTile[place] = four[0];
-  leftTile[place + LEFT_FOURS] = four[1];
-  leftTile[place + 2u * LEFT_FOURS] = four[2];
-  leftTile[place + 3u * LEFT_FOURS] = four[3];
+  let depth = firstDepth + square.y * 4u;
+  leftTile[place] = depthOf(fours[0], depth, endDepth);
+  leftTile[place + LEFT_FOURS] = depthOf(fours[1], depth + 1u, endDepth);
+  leftTile[place + 2u * LEFT_FOURS] = depthOf(fours[2], depth + 2u, endDepth);
+  leftTile[place + 3u * LEFT_FOURS] = depthOf(fours[3], depth + 3u, endDepth);
 }
 
-fn keepRight(square: vec2u, stage: u32, four: mat4x4f) {
+fn keepRight(square: vec2u, stage: u32, fours: mat4x4<Element>, firstDepth: u32, endDepth: u32) {
   let place = (stage * TILE_DEPTH + square.y * 4u) * RIGHT_FOURS + (square.x ^ swizzle(square.y));
-  rightTile[place] = four[0];
-  rightTile[place + RIGHT_FOURS] = four[1];
-  rightTile[place + 2u * RIGHT_FOURS] = four[2];
-  rightTile[place + 3u * RIGHT_FOURS] = four[3];
+  let depth = firstDepth + square.y * 4u;
+  rightTile[place] = depthOf(fours[0], depth, endDepth);
+  rightTile[place + RIGHT_FOURS] = depthOf(fours[1], depth + 1u, endDepth);
+  rightTile[place + 2u * RIGHT_FOURS] = depthOf(fours[2], depth + 2u, endDepth);
+  rightTile[place + 3u * RIGHT_FOURS] = depthOf(fours[3], depth + 3u, endDepth);
 }
 
 /** One row of four columns of the result. */
@@ -167,85 +141,90 @@ fn main(@builtin(workgroup_id) id: vec3u, @builtin(num_workgroups) count: vec3u,
   let startDepth = part * params.partDepth;
   let endDepth = min(startDepth + params.partDepth, params.depth);
 
-  // A thread of a large tile brings a square of one operand, that of a small tile one of each.
-  let bringsLeft = BRINGS_BOTH || thread < THREADS / 2u;
+  // A thread brings a square of each operand, or, where threads are plenty, of one.
+  let splits = THREADS >= TILE_ROWS + TILE_COLUMNS;
+  let rightIndex = select(thread, thread - TILE_ROWS, splits);
+  let bringsLeft = thread < TILE_ROWS;
+  let bringsRight = rightIndex < TILE_COLUMNS;
   let leftSquare = squareOf(thread, LEFT_FOURS, LEFT_TRANSPOSED == 0u);
-  let rightSquare = squareOf(select(thread - THREADS / 2u, thread, BRINGS_BOTH), RIGHT_FOURS, RIGHT_TRANSPOSED == 1u);
+  let rightSquare = squareOf(rightIndex, RIGHT_FOURS, RIGHT_TRANSPOSED == 1u);
+  let leftStep = select(TILE_DEPTH * params.leftStride, TILE_DEPTH, LEFT_TRANSPOSED == 0u);
+  let rightStep = select(TILE_DEPTH * params.rightStride, TILE_DEPTH, RIGHT_TRANSPOSED == 1u);
+  // Rows, or columns, and depths of the squares.
+  let leftAt = vec2u(firstRow + leftSquare.x * 4u, startDepth + leftSquare.y * 4u);
+  let rightAt = vec2u(firstColumn + rightSquare.x * 4u, startDepth + rightSquare.y * 4u);
+  var leftFirst = params.leftFirst + select(leftAt.y * params.leftStride + leftAt.x, leftAt.x * params.leftStride + leftAt.y, LEFT_TRANSPOSED == 0u);
+  var rightFirst = params.rightFirst + select(rightAt.y * params.rightStride + rightAt.x, rightAt.x * params.rightStride + rightAt.y, RIGHT_TRANSPOSED == 1u);
 
-  // 32 neighbouring threads are 4 rows by 8 columns of squares. Pairs of them share columns, and every second one a row, so that workgroup memory serves more of them at once.
+  // 32 neighbouring threads are 4 rows by 8 columns of squares.
   const lanes = 32u;
   let across = TILE_COLUMNS / 64u;
-  let rowFour = thread / lanes / across * 4u + (thread % 2u) + thread % lanes / 16u * 2u;
-  let columnFour = thread / lanes % across * 8u + thread / 2u % 8u;
+  let rowFour = thread / lanes / across * 4u + thread % lanes / 8u;
+  let columnFour = thread / lanes % across * 8u + thread % 8u;
 
-  var next: mat4x4f;
-  var nextRight: mat4x4f;
   // Rows 0 to 3 of the upper squares and of the lower ones, left columns and right ones.
   var upperLeft = mat4x4f();
   var upperRight = mat4x4f();
   var lowerLeft = mat4x4f();
   var lowerRight = mat4x4f();
-  let steps = (endDepth - startDepth + TILE_DEPTH - 1u) / TILE_DEPTH;
-  // Each turn fetches a step and multiplies the one before.
-  for (var step = 0u; step <= steps; step++) {
-    let stage = (step & 1u) * (STAGES - 1u);
-    let depth = startDepth + step * TILE_DEPTH;
-    if (step < steps) {
-      if (bringsLeft) {
-        next = loadLeft(leftSquare, firstRow, depth, endDepth);
-      } else {
-        next = loadRight(rightSquare, firstColumn, depth, endDepth);
-      }
-      if (BRINGS_BOTH) {
-        nextRight = loadRight(rightSquare, firstColumn, depth, endDepth);
-      }
+  var nextLeft: mat4x4<Element>;
+  var nextRight: mat4x4<Element>;
+  if (bringsLeft) {
+    nextLeft = loadLeft(leftFirst);
+  }
+  if (bringsRight) {
+    nextRight = loadRight(rightFirst);
+  }
+  var stage = 0u;
+  for (var depth = startDepth; depth < endDepth; depth += TILE_DEPTH) {
+    if (bringsLeft) {
+      keepLeft(leftSquare, stage, nextLeft, depth, endDepth);
     }
-    if (step > 0u) {
-      for (var depthFour = 0u; depthFour < TILE_DEPTH / 4u; depthFour++) {
-        // Put together from bits and not added, so that a compiler sees that no place is out of bounds and checks none.
-        let deep = ((STAGES - 1u - stage) * TILE_DEPTH) | (depthFour * 4u);
-        let leftPlace = (deep * LEFT_FOURS) | ((rowFour ^ swizzle(depthFour)) & (LEFT_FOURS / 2u - 1u));
-        let rightPlace = (deep * RIGHT_FOURS) | ((columnFour ^ swizzle(depthFour)) & (RIGHT_FOURS / 2u - 1u));
-        for (var one = 0u; one < 4u; one++) {
-          let left = leftPlace | (one * LEFT_FOURS);
-          let right = rightPlace | (one * RIGHT_FOURS);
-          let upper = leftTile[left];
-          let lower = leftTile[left | (LEFT_FOURS / 2u)];
-          let leftColumns = rightTile[right];
-          let rightColumns = rightTile[right | (RIGHT_FOURS / 2u)];
-          upperLeft[0] = fma(vec4f(upper.x), leftColumns, upperLeft[0]);
-          upperLeft[1] = fma(vec4f(upper.y), leftColumns, upperLeft[1]);
-          upperLeft[2] = fma(vec4f(upper.z), leftColumns, upperLeft[2]);
-          upperLeft[3] = fma(vec4f(upper.w), leftColumns, upperLeft[3]);
-          upperRight[0] = fma(vec4f(upper.x), rightColumns, upperRight[0]);
-          upperRight[1] = fma(vec4f(upper.y), rightColumns, upperRight[1]);
-          upperRight[2] = fma(vec4f(upper.z), rightColumns, upperRight[2]);
-          upperRight[3] = fma(vec4f(upper.w), rightColumns, upperRight[3]);
-          lowerLeft[0] = fma(vec4f(lower.x), leftColumns, lowerLeft[0]);
-          lowerLeft[1] = fma(vec4f(lower.y), leftColumns, lowerLeft[1]);
-          lowerLeft[2] = fma(vec4f(lower.z), leftColumns, lowerLeft[2]);
-          lowerLeft[3] = fma(vec4f(lower.w), leftColumns, lowerLeft[3]);
-          lowerRight[0] = fma(vec4f(lower.x), rightColumns, lowerRight[0]);
-          lowerRight[1] = fma(vec4f(lower.y), rightColumns, lowerRight[1]);
-          lowerRight[2] = fma(vec4f(lower.z), rightColumns, lowerRight[2]);
-          lowerRight[3] = fma(vec4f(lower.w), rightColumns, lowerRight[3]);
-        }
+    if (bringsRight) {
+      keepRight(rightSquare, stage, nextRight, depth, endDepth);
+    }
+    workgroupBarrier();
+    leftFirst += leftStep;
+    rightFirst += rightStep;
+    if (bringsLeft) {
+      nextLeft = loadLeft(leftFirst);
+    }
+    if (bringsRight) {
+      nextRight = loadRight(rightFirst);
+    }
+    for (var depthFour = 0u; depthFour < TILE_DEPTH / 4u; depthFour++) {
+      let leftPlace = (stage * TILE_DEPTH + depthFour * 4u) * LEFT_FOURS + (rowFour ^ swizzle(depthFour));
+      let rightPlace = (stage * TILE_DEPTH + depthFour * 4u) * RIGHT_FOURS + (columnFour ^ swizzle(depthFour));
+      for (var one = 0u; one < 4u; one++) {
+        let left = leftPlace + one * LEFT_FOURS;
+        let right = rightPlace + one * RIGHT_FOURS;
+        let upper = leftTile[left];
+        let lower = leftTile[left + LEFT_FOURS / 2u];
+        let leftColumns = rightTile[right];
+        let rightColumns = rightTile[right + RIGHT_FOURS / 2u];
+        upperLeft[0] = fma(vec4f(upper.x), leftColumns, upperLeft[0]);
+        upperLeft[1] = fma(vec4f(upper.y), leftColumns, upperLeft[1]);
+        upperLeft[2] = fma(vec4f(upper.z), leftColumns, upperLeft[2]);
+        upperLeft[3] = fma(vec4f(upper.w), leftColumns, upperLeft[3]);
+        upperRight[0] = fma(vec4f(upper.x), rightColumns, upperRight[0]);
+        upperRight[1] = fma(vec4f(upper.y), rightColumns, upperRight[1]);
+        upperRight[2] = fma(vec4f(upper.z), rightColumns, upperRight[2]);
+        upperRight[3] = fma(vec4f(upper.w), rightColumns, upperRight[3]);
+        lowerLeft[0] = fma(vec4f(lower.x), leftColumns, lowerLeft[0]);
+        lowerLeft[1] = fma(vec4f(lower.y), leftColumns, lowerLeft[1]);
+        lowerLeft[2] = fma(vec4f(lower.z), leftColumns, lowerLeft[2]);
+        lowerLeft[3] = fma(vec4f(lower.w), leftColumns, lowerLeft[3]);
+        lowerRight[0] = fma(vec4f(lower.x), rightColumns, lowerRight[0]);
+        lowerRight[1] = fma(vec4f(lower.y), rightColumns, lowerRight[1]);
+        lowerRight[2] = fma(vec4f(lower.z), rightColumns, lowerRight[2]);
+        lowerRight[3] = fma(vec4f(lower.w), rightColumns, lowerRight[3]);
       }
     }
     if (STAGES == 1u) {
       workgroupBarrier();
+    } else {
+      stage = 1u - stage;
     }
-    if (step < steps) {
-      if (bringsLeft) {
-        keepLeft(leftSquare, stage, next);
-      } else {
-        keepRight(rightSquare, stage, next);
-      }
-      if (BRINGS_BOTH) {
-        keepRight(rightSquare, stage, nextRight);
-      }
-    }
-    workgroupBarrier();
   }
 
   let row = firstRow + rowFour * 4u;
@@ -253,7 +232,7 @@ fn main(@builtin(workgroup_id) id: vec3u, @builtin(num_workgroups) count: vec3u,
   let lowerRow = row + TILE_ROWS / 2u;
   let rightColumn = column + TILE_COLUMNS / 2u;
   storeSquare(part, row, column, upperLeft);
-  storeSquare(part, row, rightColumn, upperRight);
   storeSquare(part, lowerRow, column, lowerLeft);
+  storeSquare(part, row, rightColumn, upperRight);
   storeSquare(part, lowerRow, rightColumn, lowerRight);
 }

@@ -23,25 +23,43 @@ override ROWS: u32;
 
 const THREADS = 256u;
 
-@group(1) @binding(0) var<uniform> params: Params;
+@group(0) @binding(8) var<uniform> params: Params;
 
 var<workgroup> sums: array<vec4f, THREADS>;
 
-/** Four depths of four columns, whose rows of `right` begin at `starts`; 0 past the end. A column of the matrix is one depth. */
-fn loadColumns(starts: vec4u, depth: u32) -> mat4x4f {
-  let count = params.depth - min(depth, params.depth);
+/** Four depths of four columns, whose rows of `right` begin at `starts`: a column of the matrix is one column, past the end anything. */
+fn loadColumns(starts: vec4u, depth: u32) -> mat4x4<Element> {
+  return mat4x4<Element>(
+    rightFour(starts.x + depth),
+    rightFour(starts.y + depth),
+    rightFour(starts.z + depth),
+    rightFour(starts.w + depth),
+  );
+}
+
+/** What is loaded, one depth a column, 0 past the end. @param count depths that are left */
+fn depthsOf(columns: mat4x4<Element>, count: u32) -> mat4x4f {
   return transpose(mat4x4f(
-    rightFour(starts.x + depth, count),
-    rightFour(starts.y + depth, count),
-    rightFour(starts.z + depth, count),
-    rightFour(starts.w + depth, count),
+    upTo(count, vec4f(columns[0])),
+    upTo(count, vec4f(columns[1])),
+    upTo(count, vec4f(columns[2])),
+    upTo(count, vec4f(columns[3])),
   ));
 }
 
 /** Adds to `sum` what four depths of a row of `left` are worth to four columns. */
 fn addProducts(sum: vec4f, row: u32, depth: u32, columns: mat4x4f) -> vec4f {
-  let four = leftFour(params.leftFirst + min(row, params.rows - 1u) * params.leftStride + depth, params.depth - depth);
+  let four = upTo(params.depth - depth, vec4f(leftFour(params.leftFirst + row * params.leftStride + depth)));
   return fma(vec4f(four.w), columns[3], fma(vec4f(four.z), columns[2], fma(vec4f(four.y), columns[1], fma(vec4f(four.x), columns[0], sum))));
+}
+
+/** Sums of a row, rows 0 to 3 and 4 to 7 lying in two matrices: picked with constant indices, so that the matrices stay in registers. */
+fn rowOf(row: u32, low: mat4x4f, high: mat4x4f) -> vec4f {
+  let first = select(low[0], low[1], row == 1u);
+  let second = select(low[2], low[3], row == 3u);
+  let third = select(high[0], high[1], row == 5u);
+  let fourth = select(high[2], high[3], row == 7u);
+  return select(select(first, second, row > 1u), select(third, fourth, row > 5u), row > 3u);
 }
 
 /** Sum over the lanes of a group, in its first one. */
@@ -57,17 +75,11 @@ fn addLanes(thread: u32, sum: vec4f) -> vec4f {
   return sums[thread];
 }
 
-fn finish(thread: u32, row: u32, column: u32, sum: vec4f) {
-  let total = addLanes(thread, sum);
-  if (thread % LANES == 0u && row < params.rows) {
-    storeFour(params.resultFirst + row * params.resultStride + column, params.columns - min(column, params.columns), total, params.accumulate == 1u);
-  }
-}
-
 @compute @workgroup_size(THREADS)
 fn main(@builtin(workgroup_id) id: vec3u, @builtin(num_workgroups) count: vec3u, @builtin(local_invocation_index) thread: u32) {
   let column = (workgroupIndex(id, count) * (THREADS / LANES) + thread / LANES) * 4u;
-  let starts = params.rightFirst + min(vec4u(column, column + 1u, column + 2u, column + 3u), vec4u(params.columns - 1u)) * params.rightStride;
+  // Rows and columns past the end are worth anything, and not written.
+  let starts = params.rightFirst + vec4u(column, column + 1u, column + 2u, column + 3u) * params.rightStride;
   // Rows 0 to 3 and 4 to 7.
   var low = mat4x4f();
   var high = mat4x4f();
@@ -75,7 +87,7 @@ fn main(@builtin(workgroup_id) id: vec3u, @builtin(num_workgroups) count: vec3u,
   // One step ahead: what is on its way from memory decides the speed.
   var next = loadColumns(starts, first);
   for (var depth = first; depth < params.depth; depth += LANES * 4u) {
-    let columns = next;
+    let columns = depthsOf(next, params.depth - depth);
     next = loadColumns(starts, depth + LANES * 4u);
     low[0] = addProducts(low[0], 0u, depth, columns);
     if (ROWS > 1u) {
@@ -92,18 +104,11 @@ fn main(@builtin(workgroup_id) id: vec3u, @builtin(num_workgroups) count: vec3u,
       high[3] = addProducts(high[3], 7u, depth, columns);
     }
   }
-  finish(thread, 0u, column, low[0]);
-  if (ROWS > 1u) {
-    finish(thread, 1u, column, low[1]);
-  }
-  if (ROWS > 2u) {
-    finish(thread, 2u, column, low[2]);
-    finish(thread, 3u, column, low[3]);
-  }
-  if (ROWS > 4u) {
-    finish(thread, 4u, column, high[0]);
-    finish(thread, 5u, column, high[1]);
-    finish(thread, 6u, column, high[2]);
-    finish(thread, 7u, column, high[3]);
+  for (var row = 0u; row < ROWS; row++) {
+    let total = addLanes(thread, rowOf(row, low, high));
+    if (thread % LANES == 0u && row < params.rows) {
+      let place = params.resultFirst + row * params.resultStride + column;
+      storeFour(place, params.columns - min(column, params.columns), total, params.accumulate == 1u);
+    }
   }
 }

@@ -13,7 +13,7 @@ struct Params {
 
 @group(0) @binding(0) var<storage, read> partial: array<f32>;  // [parts, rows, columns]
 @group(0) @binding(1) var<storage, read_write> result: array<Result>;
-@group(1) @binding(0) var<uniform> params: Params;
+@group(0) @binding(8) var<uniform> params: Params;
 
 @compute @workgroup_size(256)
 fn main(@builtin(workgroup_id) id: vec3u, @builtin(num_workgroups) count: vec3u, @builtin(local_invocation_index) thread: u32) {

@@ -46,7 +46,7 @@ override THREADS = SUBGROUPS * SUBGROUP;
 /** 8 for subgroups of 32, the least that it is used with. */
 override FOURS_A_THREAD = FOURS / THREADS;
 
-@group(1) @binding(0) var<uniform> params: Params;
+@group(0) @binding(8) var<uniform> params: Params;
 
 var<workgroup> leftTile: array<Element, TILE * ALONG>;
 var<workgroup> rightTile: array<Element, TILE * ALONG>;

@@ -4,19 +4,18 @@
 @group(0) @binding(1) var<storage, read> right: array<Element4>;
 @group(0) @binding(2) var<storage, read_write> result: array<Result4>;
 
-/** Elements first .. first + 3 of the left matrix, of which `count` are its own; the others are 0. */
-fn leftFour(first: u32, count: u32) -> vec4f {
-  if (count == 0u) {
-    return vec4f();
-  }
-  return vec4f(left[first / 4u]);
+/** Elements first .. first + 3 of the left matrix; anything where they are not its own. */
+fn leftFour(first: u32) -> Element4 {
+  return left[first / 4u];
 }
 
-fn rightFour(first: u32, count: u32) -> vec4f {
-  if (count == 0u) {
-    return vec4f();
-  }
-  return vec4f(right[first / 4u]);
+fn rightFour(first: u32) -> Element4 {
+  return right[first / 4u];
+}
+
+/** Four elements of which `count` count, the others as 0: here all or none do. */
+fn upTo(count: u32, values: vec4f) -> vec4f {
+  return select(vec4f(), values, count > 0u);
 }
 
 /** Writes `count` of four elements from `first` on, or adds them to what is there. */

@@ -16,7 +16,7 @@ override HEAD_DIM: u32;
 @group(0) @binding(3) var<storage, read> punctuation: array<f32>;       // [Tk], or anything
 @group(0) @binding(4) var<storage, read> lambda: array<f32>;            // [Hkv], or anything
 @group(0) @binding(5) var<storage, read_write> reps: array<vec4f>;      // [Hkv, blocks * r, D]
-@group(1) @binding(0) var<uniform> params: Params;
+@group(0) @binding(8) var<uniform> params: Params;
 
 fn tokenWeight(token: u32, kvHead: u32) -> f32 {
   if (params.hasBranches == 0u) {

@@ -15,7 +15,7 @@ override HEAD_DIM: u32;
 @group(0) @binding(3) var<storage, read> lambda: array<f32>;            // [Hkv], or anything
 @group(0) @binding(4) var<storage, read> dReps: array<vec4f>;           // [Hkv, blocks * r, D]
 @group(0) @binding(5) var<storage, read_write> dk: array<Element4>;     // [Tk, Hkv, D]
-@group(1) @binding(0) var<uniform> params: Params;
+@group(0) @binding(8) var<uniform> params: Params;
 
 @compute @workgroup_size(128)
 fn main(@builtin(workgroup_id) id: vec3u, @builtin(num_workgroups) count: vec3u, @builtin(local_invocation_index) thread: u32) {

@@ -17,7 +17,7 @@ override HEAD_DIM: u32;
 @group(0) @binding(3) var<storage, read> punctuation: array<f32>;        // [Tk]
 @group(0) @binding(4) var<storage, read> dReps: array<vec4f>;            // [Hkv, blocks * r, D]
 @group(0) @binding(5) var<storage, read_write> partial: array<f32>;     // [Hkv, runs]
-@group(1) @binding(0) var<uniform> params: Params;
+@group(0) @binding(8) var<uniform> params: Params;
 
 var<workgroup> sums: array<f32, 256>;
 

@@ -10,11 +10,12 @@ const RUNS = 32u;  // runs of four rows or columns of a slice
 
 /** Slices of each operand in workgroup memory: 1, or 2 where there are 32 KiB. */
 override STAGES: u32;
-const SLICE = 16u * RUNS;
+/** Of a slice: four dimensions. */
+const SLICE_PARTS = 4u;
 
-/** [STAGES, SLICE]: dimension d of the run in place n of a slice lies in [d * RUNS + (n ^ (d / 4 * 2))]. */
-var<workgroup> rowSlices: array<vec4f, STAGES * SLICE>;
-var<workgroup> columnSlices: array<vec4f, STAGES * SLICE>;
+/** [STAGES * SLICE_PARTS][4][RUNS]: the run in place n lies in [n ^ (part * 2)]. An extent for each index: what is constant needs no check of bounds. */
+var<workgroup> rowSlices: array<array<array<vec4f, RUNS>, 4>, STAGES * SLICE_PARTS>;
+var<workgroup> columnSlices: array<array<array<vec4f, RUNS>, 4>, STAGES * SLICE_PARTS>;
 
 /** Rows and columns of a thread: 4 rowRun on and 64 further, places 4 columnRun on and 64 further. Neighbouring threads make a patch of 4 x 8 runs. */
 struct OwnRuns {
@@ -62,7 +63,7 @@ fn productTile(loads: Loads, place: u32, thread: u32) -> Products {
   let parts = HEAD_DIM / 4u;
   let loadsRows = thread < 128u;
   let loadedPart = thread % 4u;
-  let storedAt = loadedPart * 4u * RUNS + (place ^ (loadedPart * 2u));
+  let storedAt = place ^ (loadedPart * 2u);
   let own = ownRuns(thread);
   let rowRun = own.row;
   let columnRun = own.column;
@@ -75,24 +76,24 @@ fn productTile(loads: Loads, place: u32, thread: u32) -> Products {
   var loadedRow0: Element4; var loadedRow1: Element4; var loadedRow2: Element4; var loadedRow3: Element4;
   var loadedColumn0: vec4f; var loadedColumn1: vec4f; var loadedColumn2: vec4f; var loadedColumn3: vec4f;
   for (var slice = 0u; slice <= HEAD_DIM / 16u; slice++) {
-    let stage = slice % STAGES * SLICE;
+    let stage = slice % STAGES * SLICE_PARTS;
     if (slice > 0u) {
       if (STAGES == 1u) {
         workgroupBarrier();
       }
-      let at = stage + storedAt;
+      let at = stage + loadedPart;
       if (loadsRows) {
         let turned = transpose(mat4x4f(vec4f(loadedRow0), vec4f(loadedRow1), vec4f(loadedRow2), vec4f(loadedRow3)));
-        rowSlices[at] = turned[0];
-        rowSlices[at + RUNS] = turned[1];
-        rowSlices[at + 2u * RUNS] = turned[2];
-        rowSlices[at + 3u * RUNS] = turned[3];
+        rowSlices[at][0][storedAt] = turned[0];
+        rowSlices[at][1][storedAt] = turned[1];
+        rowSlices[at][2][storedAt] = turned[2];
+        rowSlices[at][3][storedAt] = turned[3];
       } else {
         let turned = transpose(mat4x4f(loadedColumn0, loadedColumn1, loadedColumn2, loadedColumn3));
-        columnSlices[at] = turned[0];
-        columnSlices[at + RUNS] = turned[1];
-        columnSlices[at + 2u * RUNS] = turned[2];
-        columnSlices[at + 3u * RUNS] = turned[3];
+        columnSlices[at][0][storedAt] = turned[0];
+        columnSlices[at][1][storedAt] = turned[1];
+        columnSlices[at][2][storedAt] = turned[2];
+        columnSlices[at][3][storedAt] = turned[3];
       }
       workgroupBarrier();
     }
@@ -113,14 +114,81 @@ fn productTile(loads: Loads, place: u32, thread: u32) -> Products {
     if (slice == 0u) {
       continue;
     }
-    for (var part = 0u; part < 4u; part++) {
-      let rowsAt = stage + part * 4u * RUNS + (rowRun ^ (part * 2u));
-      let columnsAt = stage + part * 4u * RUNS + (columnRun ^ (part * 2u));
-      for (var d = 0u; d < 4u; d++) {
-        let low = rowSlices[rowsAt + d * RUNS];
-        let high = rowSlices[rowsAt + d * RUNS + 16u];
-        let left = columnSlices[columnsAt + d * RUNS];
-        let right = columnSlices[columnsAt + d * RUNS + 16u];
+    for (var part = 0u; part < SLICE_PARTS; part++) {
+      let rowsAt = rowRun ^ (part * 2u);
+      let columnsAt = columnRun ^ (part * 2u);
+      // One dimension four times: with a loop in its place, drivers count and check bounds for each.
+      {
+        let low = rowSlices[stage + part][0][rowsAt];
+        let high = rowSlices[stage + part][0][rowsAt + 16u];
+        let left = columnSlices[stage + part][0][columnsAt];
+        let right = columnSlices[stage + part][0][columnsAt + 16u];
+        sums00 = fma(vec4f(low.x), left, sums00);
+        sums01 = fma(vec4f(low.x), right, sums01);
+        sums10 = fma(vec4f(low.y), left, sums10);
+        sums11 = fma(vec4f(low.y), right, sums11);
+        sums20 = fma(vec4f(low.z), left, sums20);
+        sums21 = fma(vec4f(low.z), right, sums21);
+        sums30 = fma(vec4f(low.w), left, sums30);
+        sums31 = fma(vec4f(low.w), right, sums31);
+        sums40 = fma(vec4f(high.x), left, sums40);
+        sums41 = fma(vec4f(high.x), right, sums41);
+        sums50 = fma(vec4f(high.y), left, sums50);
+        sums51 = fma(vec4f(high.y), right, sums51);
+        sums60 = fma(vec4f(high.z), left, sums60);
+        sums61 = fma(vec4f(high.z), right, sums61);
+        sums70 = fma(vec4f(high.w), left, sums70);
+        sums71 = fma(vec4f(high.w), right, sums71);
+      }
+      {
+        let low = rowSlices[stage + part][1][rowsAt];
+        let high = rowSlices[stage + part][1][rowsAt + 16u];
+        let left = columnSlices[stage + part][1][columnsAt];
+        let right = columnSlices[stage + part][1][columnsAt + 16u];
+        sums00 = fma(vec4f(low.x), left, sums00);
+        sums01 = fma(vec4f(low.x), right, sums01);
+        sums10 = fma(vec4f(low.y), left, sums10);
+        sums11 = fma(vec4f(low.y), right, sums11);
+        sums20 = fma(vec4f(low.z), left, sums20);
+        sums21 = fma(vec4f(low.z), right, sums21);
+        sums30 = fma(vec4f(low.w), left, sums30);
+        sums31 = fma(vec4f(low.w), right, sums31);
+        sums40 = fma(vec4f(high.x), left, sums40);
+        sums41 = fma(vec4f(high.x), right, sums41);
+        sums50 = fma(vec4f(high.y), left, sums50);
+        sums51 = fma(vec4f(high.y), right, sums51);
+        sums60 = fma(vec4f(high.z), left, sums60);
+        sums61 = fma(vec4f(high.z), right, sums61);
+        sums70 = fma(vec4f(high.w), left, sums70);
+        sums71 = fma(vec4f(high.w), right, sums71);
+      }
+      {
+        let low = rowSlices[stage + part][2][rowsAt];
+        let high = rowSlices[stage + part][2][rowsAt + 16u];
+        let left = columnSlices[stage + part][2][columnsAt];
+        let right = columnSlices[stage + part][2][columnsAt + 16u];
+        sums00 = fma(vec4f(low.x), left, sums00);
+        sums01 = fma(vec4f(low.x), right, sums01);
+        sums10 = fma(vec4f(low.y), left, sums10);
+        sums11 = fma(vec4f(low.y), right, sums11);
+        sums20 = fma(vec4f(low.z), left, sums20);
+        sums21 = fma(vec4f(low.z), right, sums21);
+        sums30 = fma(vec4f(low.w), left, sums30);
+        sums31 = fma(vec4f(low.w), right, sums31);
+        sums40 = fma(vec4f(high.x), left, sums40);
+        sums41 = fma(vec4f(high.x), right, sums41);
+        sums50 = fma(vec4f(high.y), left, sums50);
+        sums51 = fma(vec4f(high.y), right, sums51);
+        sums60 = fma(vec4f(high.z), left, sums60);
+        sums61 = fma(vec4f(high.z), right, sums61);
+        sums70 = fma(vec4f(high.w), left, sums70);
+        sums71 = fma(vec4f(high.w), right, sums71);
+      }
+      {
+        let low = rowSlices[stage + part][3][rowsAt];
+        let high = rowSlices[stage + part][3][rowsAt + 16u];
+        let left = columnSlices[stage + part][3][columnsAt];
+        let right = columnSlices[stage + part][3][columnsAt + 16u];
         sums00 = fma(vec4f(low.x), left, sums00);
         sums01 = fma(vec4f(low.x), right, sums01);
         sums10 = fma(vec4f(low.y), left, sums10);

@@ -16,7 +16,7 @@ struct Params {
 @group(0) @binding(3) var<storage, read> cosines: array<Vector>;         // [P, D / 2]
 @group(0) @binding(4) var<storage, read> sines: array<Vector>;           // [P, D / 2]
 @group(0) @binding(5) var<storage, read_write> y: array<ElementVector>;  // [T, H, D]
-@group(1) @binding(0) var<uniform> params: Params;
+@group(0) @binding(8) var<uniform> params: Params;
 
 @compute @workgroup_size(THREADS)
 fn main(@builtin(workgroup_id) id: vec3u, @builtin(num_workgroups) count: vec3u, @builtin(local_invocation_index) thread: u32) {

@@ -20,7 +20,7 @@ struct Params {
 @group(0) @binding(5) var<storage, read> sines: array<Vector>;             // [P, D / 2]
 @group(0) @binding(6) var<storage, read_write> dx: array<ElementVector>;   // [T, H, D]
 @group(0) @binding(7) var<storage, read_write> partials: array<Vector>;    // [workgroups, D]
-@group(1) @binding(0) var<uniform> params: Params;
+@group(0) @binding(8) var<uniform> params: Params;
 
 var<workgroup> gradientParts: array<Vector, THREADS>;
 

@@ -17,7 +17,7 @@ struct Params {
 @group(0) @binding(2) var<storage, read> weight: array<WeightVector>;      // [E]
 @group(0) @binding(3) var<storage, read_write> dx: array<ElementVector>;   // [T, E]
 @group(0) @binding(4) var<storage, read_write> partials: array<Vector>;    // [gridRows, E]
-@group(1) @binding(0) var<uniform> params: Params;
+@group(0) @binding(8) var<uniform> params: Params;
 
 const HELD = 4u;
 

@@ -1,30 +1,26 @@
-// sample_largest.wgsl: the largest logit of a part of a row, and the lowest id that has it. A workgroup owns a part. Bound: bytes of the logits.
+// sample_largest.wgsl: the largest logit of a part of a row, and the lowest id that has it; and nothing yet in the row's bins. A workgroup owns a part.
+// Bound: bytes of the logits.
 
-struct Params {
-  vectors: u32,      // of a row
-  rows: u32,
-  parts: u32,        // of a row
-  partVectors: u32,
-}
-
-@group(0) @binding(0) var<storage, read> logits: array<ElementVector>;        // [S, V]
-@group(0) @binding(1) var<storage, read_write> largests: array<vec2u>;        // [S, parts]: key, id
-@group(1) @binding(0) var<uniform> params: Params;
+@group(0) @binding(2) var<storage, read_write> largests: array<vec2u>;  // [S, parts]: key, id
+@group(0) @binding(3) var<storage, read_write> bins: array<u32>;        // [S, ROW_WORDS]
 
 var<workgroup> largestKey: atomic<u32>;
 var<workgroup> lowestId: atomic<u32>;
 
-@compute @workgroup_size(256)
-fn main(@builtin(workgroup_id) id: vec3u, @builtin(num_workgroups) count: vec3u, @builtin(local_invocation_index) thread: u32) {
-  let row = workgroupIndex(id, count);
+@compute @workgroup_size(THREADS)
+fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u, @builtin(local_invocation_index) thread: u32) {
+  let row = workgroupIndex(group, groups);
   if (row >= params.rows) {
     return;
   }
-  let start = id.z * params.partVectors;
+  for (var word = group.z * THREADS + thread; word < ROW_WORDS; word += params.parts * THREADS) {
+    bins[row * ROW_WORDS + word] = 0u;
+  }
+  let start = group.z * params.partVectors;
   let end = min(start + params.partVectors, params.vectors);
   var key = 0u;
-  var lowest = 0xffffffffu;
-  for (var index = start + thread; index < end; index += 256u) {
+  var lowest = ALL;
+  for (var index = start + thread; index < end; index += THREADS) {
     let values = Vector(logits[row * params.vectors + index]);
     for (var component = 0u; component < VECTOR; component++) {
       let own = keyOf(logitOf(componentOf(values, component)));
@@ -35,7 +31,7 @@ fn main(@builtin(workgroup_id) id: vec3u, @builtin(num_workgroups) count: vec3u,
     }
   }
   if (thread == 0u) {
-    atomicStore(&lowestId, 0xffffffffu);
+    atomicStore(&lowestId, ALL);
   }
   atomicMax(&largestKey, key);
   workgroupBarrier();
@@ -45,6 +41,6 @@ fn main(@builtin(workgroup_id) id: vec3u, @builtin(num_workgroups) count: vec3u,
   }
   workgroupBarrier();
   if (thread == 0u) {
-    largests[row * params.parts + id.z] = vec2u(largest, atomicLoad(&lowestId));
+    largests[row * params.parts + group.z] = vec2u(largest, atomicLoad(&lowestId));
   }
 }

@@ -9,7 +9,7 @@ const THREADS = 256u;
 const OWN = 8u;
 
 @group(0) @binding(0) var<storage, read_write> counts: array<u32>;  // [Hkv, count]
-@group(1) @binding(0) var<uniform> params: Params;
+@group(0) @binding(8) var<uniform> params: Params;
 
 var<workgroup> sums: array<u32, THREADS>;
 

@@ -11,7 +11,7 @@ struct Params {
 @group(0) @binding(1) var<storage, read> scores: array<f32>;           // [Hkv, n, maxBlocks]
 @group(0) @binding(2) var<storage, read> rows: array<i32>;             // [n], -1 for none
 @group(0) @binding(3) var<storage, read_write> selected: array<i32>;  // [Hkv, Tq, topK], rows named are overwritten
-@group(1) @binding(0) var<uniform> params: Params;
+@group(0) @binding(8) var<uniform> params: Params;
 
 @compute @workgroup_size(64)
 fn main(@builtin(workgroup_id) id: vec3u, @builtin(num_workgroups) count: vec3u, @builtin(local_invocation_index) thread: u32) {

@@ -15,7 +15,7 @@ const NO_COUNTER = 0xffffffffu;
 
 @group(0) @binding(1) var<storage, read> selected: array<i32>;                      // [Hkv, Tq, topK]
 @group(0) @binding(2) var<storage, read_write> counters: array<atomic<u32>>;        // [Hkv, blocks, chunks]
-@group(1) @binding(0) var<uniform> params: Params;
+@group(0) @binding(8) var<uniform> params: Params;
 
 /** The counter of an entry of a row: that of its block, or NO_COUNTER. */
 fn counterOf(kvHead: u32, chunk: u32, row: u32, entry: u32) -> u32 {

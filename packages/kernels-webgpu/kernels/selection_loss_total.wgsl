@@ -7,7 +7,7 @@ struct Params {
 @group(0) @binding(0) var<storage, read> partial: array<f32>;       // [2, items]
 @group(0) @binding(1) var<storage, read_write> loss: array<f32>;    // [1]
 @group(0) @binding(2) var<storage, read_write> totals: array<f32>;  // [1]: sum(T)
-@group(1) @binding(0) var<uniform> params: Params;
+@group(0) @binding(8) var<uniform> params: Params;
 
 var<workgroup> sums: array<vec2f, 256>;
 

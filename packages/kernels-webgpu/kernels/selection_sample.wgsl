@@ -8,7 +8,7 @@ struct Params {
   coefficient: f32,
 }
 
-@group(1) @binding(0) var<uniform> params: Params;
+@group(0) @binding(8) var<uniform> params: Params;
 
 /** Below this logarithm a share is nothing beside any other, and its inverse may be infinite. */
 const LEAST_LOG_SHARE = -60.0;

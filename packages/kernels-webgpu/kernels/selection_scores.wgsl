@@ -17,7 +17,7 @@ override SCORE: u32;
 /** Rows of scores of a query. */
 override QUERY_ROWS: u32;
 
-@group(1) @binding(0) var<uniform> params: Params;
+@group(0) @binding(8) var<uniform> params: Params;
 
 struct Item {
   tile: QueryTile,

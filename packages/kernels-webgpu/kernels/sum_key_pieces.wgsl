@@ -16,7 +16,7 @@ override PARTS = HEAD_DIM / 4u;
 @group(0) @binding(1) var<storage, read> pieces: array<vec4f>;              // [S, tiles, Hkv, PIECES, OWNED, 2, D]
 @group(0) @binding(2) var<storage, read_write> dk: array<Element4>;         // [Tk, Hkv, D]
 @group(0) @binding(3) var<storage, read_write> dv: array<Element4>;
-@group(1) @binding(0) var<uniform> params: Params;
+@group(0) @binding(8) var<uniform> params: Params;
 
 @compute @workgroup_size(128)
 fn main(@builtin(workgroup_id) id: vec3u, @builtin(num_workgroups) count: vec3u, @builtin(local_invocation_index) thread: u32) {

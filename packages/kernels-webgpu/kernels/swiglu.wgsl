@@ -7,7 +7,7 @@ struct Params {
 @group(0) @binding(0) var<storage, read> gate: array<ElementVector>;
 @group(0) @binding(1) var<storage, read> up: array<ElementVector>;
 @group(0) @binding(2) var<storage, read_write> product: array<ElementVector>;
-@group(1) @binding(0) var<uniform> params: Params;
+@group(0) @binding(8) var<uniform> params: Params;
 
 @compute @workgroup_size(256)
 fn main(@builtin(workgroup_id) id: vec3u, @builtin(num_workgroups) count: vec3u, @builtin(local_invocation_index) thread: u32) {

@@ -9,7 +9,7 @@ struct Params {
 
 @group(0) @binding(0) var<storage, read> ids: array<i32>;           // [T]: 0 .. V - 1, or -1
 @group(0) @binding(1) var<storage, read_write> runs: array<vec2u>;  // [T]: token, and the length of the run that begins here, or 0
-@group(1) @binding(0) var<uniform> params: Params;
+@group(0) @binding(8) var<uniform> params: Params;
 
 const TILE = 1024u;
 var<workgroup> tile: array<vec4u, TILE / 4u>;

@@ -18,27 +18,27 @@ export async function captureStep<T>(
   numbers.forget()
   device.beginRecording()
   let recording: Recording<T>
-  let commands: ReturnType<GpuDevice['endRecording']>
+  let recorded: ReturnType<GpuDevice['endRecording']>
   try {
     recording = memory.record(step)
   } finally {
-    commands = device.endRecording()
+    recorded = device.endRecording()
     numbers.forget()
   }
   const { result, release } = recording
-  const recorded = device.keep(commands)
   let disposed = false
   return {
     result,
     replay() {
       memory.checkOpen()
       if (disposed) throw new DisposedError('the recorded step is disposed; dispose it after its last replay.')
+      // The outer step would name memory that goes with the inner one.
+      if (device.recording) throw new CaptureError('a replay while a step is recorded; call the recorded function itself.')
       device.replay(recorded)
     },
     dispose() {
       if (disposed) return
       disposed = true
-      recorded.release()
       release()
     },
   }

@@ -1,5 +1,6 @@
 import { findGpu, type GpuChoice } from './device/find-gpu.js'
 import { GpuDevice } from './device/gpu-device.js'
+import { matrixUnitsOf } from './device/matrix-units.js'
 import { WebgpuBackend, type WebgpuModelBackend } from './webgpu-backend.js'
 
 /** What `webgpu` takes. */
@@ -13,9 +14,15 @@ export interface WebgpuOptions extends GpuChoice {
  * @throws BackendUnavailableError with the reason: no WebGPU, no adapter, no device
  */
 export async function webgpu({ device, ...choice }: WebgpuOptions = {}): Promise<WebgpuModelBackend> {
-  if (device) return open(device, device.adapterInfo, false)
+  // Browsers of 2024 have no information of a device.
+  if (device) return open(device, device.adapterInfo ?? ({} as GPUAdapterInfo), false)
   const found = await findGpu(choice)
-  return open(found.device, found.adapter.info, true)
+  try {
+    return open(found.device, found.adapter.info, true)
+  } catch (error) {
+    found.device.destroy()
+    throw error
+  }
 }
 
 function open(device: GPUDevice, info: GPUAdapterInfo, owned: boolean): WebgpuBackend {
@@ -29,5 +36,5 @@ function open(device: GPUDevice, info: GPUAdapterInfo, owned: boolean): WebgpuBa
     device.features.has('shader-f16') ? 'f16' : 'no f16',
     subgroups ? `subgroups of ${subgroups.min === subgroups.max ? subgroups.min : `${subgroups.min} to ${subgroups.max}`}` : 'no subgroups',
   ]
-  return new WebgpuBackend(new GpuDevice(device, subgroups, owned), `${name}, ${abilities.join(', ')}`)
+  return new WebgpuBackend(new GpuDevice(device, subgroups, owned, matrixUnitsOf(device, info)), `${name}, ${abilities.join(', ')}`)
 }

@@ -83,6 +83,32 @@ describe.skipIf(unavailable)(`buffers${unavailable ? ` (${unavailable})` : ''}`,
     device.destroy()
   })
 
+  test('what lies behind a tensor in a buffer of the caller stays as it is', async () => {
+    const { device } = await countingDevice()
+    const backend = await openWebgpu('swiftshader', { device })
+    const { memory } = backend
+    const usage = GPUBufferUsage.STORAGE | GPUBufferUsage.COPY_SRC | GPUBufferUsage.COPY_DST
+    const buffer = device.createBuffer({ size: 16, usage })
+    device.queue.writeBuffer(buffer, 0, Float32Array.of(1, 2, 3, 4))
+    const whole = backend.wrap(buffer, [4], 'f32')
+    memory.zero(backend.wrap(buffer, [2], 'f32'))
+    memory.copy(memory.upload(Float32Array.of(9), [1]), backend.wrap(buffer, [1], 'f32'))
+    expect([...(await memory.download(whole))]).toEqual([9, 0, 3, 4])
+    backend.dispose()
+    device.destroy()
+  })
+
+  test('no buffer is larger than the device allows, whatever its size class', async () => {
+    const { device, live } = await countingDevice()
+    const most = 10_000_000
+    Object.defineProperty(device, 'limits', { value: { maxBufferSize: most } })
+    const backend = await openWebgpu('swiftshader', { device })
+    backend.memory.alloc([most / 4 - 1000], 'f32')
+    expect(Math.max(...[...live].map(({ size }) => size))).toBe(most)
+    backend.dispose()
+    device.destroy()
+  })
+
   test('tensors of another backend, and what is disposed, are refused', async () => {
     const [first, second] = [await openWebgpu(), await openWebgpu()]
     const tensor = first.memory.upload(Float32Array.of(1), [1])

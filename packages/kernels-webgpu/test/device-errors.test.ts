@@ -1,5 +1,5 @@
-import { BackendLostError, isPhsaError, OutOfMemoryError } from '@phsa/core'
-import { describe, expect, test } from 'vitest'
+import { BackendLostError, CaptureError, isPhsaError, OutOfMemoryError } from '@phsa/core'
+import { describe, expect, test, vi } from 'vitest'
 import { findGpu } from '../src/device/find-gpu.js'
 import { GpuDevice } from '../src/device/gpu-device.js'
 import { openWebgpu, webgpuUnavailable } from './open-webgpu.js'
@@ -90,5 +90,68 @@ describe.skipIf(unavailable)(`errors of a device${unavailable ? ` (${unavailable
     expect([...(await backend.memory.download(tensor))], 'the backend goes on').toEqual([1])
     backend.dispose()
     device.destroy()
+  })
+
+  test('every download behind a buffer without memory rejects with the cause; the buffer is not used again, and free ones make room', async () => {
+    const { device } = await findGpu({})
+    const { createBuffer, popErrorScope } = device
+    const destroyed: number[] = []
+    let isFull = false
+    device.createBuffer = (descriptor) => {
+      // Of a device that has no room: a buffer that every use of is an error.
+      device.pushErrorScope('validation')
+      const buffer = createBuffer.call(device, isFull ? { ...descriptor, size: device.limits.maxBufferSize + 4 } : descriptor)
+      void popErrorScope.call(device)
+      const { destroy } = buffer
+      buffer.destroy = () => {
+        destroyed.push(descriptor.size)
+        return destroy.call(buffer)
+      }
+      return buffer
+    }
+    device.popErrorScope = async () => {
+      const error = isFull ? new GPUOutOfMemoryError('no room') : null
+      return (await popErrorScope.call(device)) ?? error
+    }
+    const backend = await openWebgpu('swiftshader', { device })
+    const { memory } = backend
+    memory.alloc([2 ** 12], 'f32').dispose()
+    isFull = true
+    const tensor = memory.alloc([2 ** 20], 'f32')
+    isFull = false
+    const downloads = await Promise.allSettled([memory.download(tensor), memory.download(tensor)])
+    for (const download of downloads) expect(download).toMatchObject({ status: 'rejected', reason: expect.any(OutOfMemoryError) })
+    tensor.dispose()
+    expect(destroyed).toEqual(expect.arrayContaining([2 ** 14, 2 ** 22]))
+    expect(await memory.download(memory.alloc([2 ** 20], 'f32'))).toHaveLength(2 ** 20)
+    backend.dispose()
+    device.destroy()
+  })
+
+  test('a device that was passed in says nothing of itself, and a device of our own does not outlive a start that fails', async () => {
+    const { device } = await findGpu({})
+    Object.defineProperty(device, 'adapterInfo', { value: undefined })
+    const backend = await openWebgpu('swiftshader', { device })
+    expect(backend.device).toMatch(/^WebGPU adapter, /)
+    backend.dispose()
+    device.createBuffer = () => {
+      throw new Error('no buffer')
+    }
+    vi.stubGlobal('navigator', {
+      gpu: { requestAdapter: async () => ({ features: new Set(), limits: {}, info: {}, requestDevice: async () => device }) },
+    })
+    await expect(openWebgpu()).rejects.toThrow('no buffer')
+    vi.unstubAllGlobals()
+    expect((await device.lost).reason).toBe('destroyed')
+  })
+
+  test('a recorded step is not replayed while another is recorded', async () => {
+    const backend = await openWebgpu()
+    const tensor = backend.memory.alloc([4], 'f32')
+    const step = await backend.capture(() => backend.memory.zero(tensor))
+    await expect(backend.capture(() => step.replay())).rejects.toThrow(CaptureError)
+    step.replay()
+    expect(await backend.memory.download(tensor)).toEqual(new Float32Array(4))
+    backend.dispose()
   })
 })

@@ -3,7 +3,7 @@ import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { describe, expect, test } from 'vitest'
 import { Rules, Sequences } from '../src/attention/call-params.js'
-import { MOST_PARAM_BYTES } from '../src/device/kernel-launch.js'
+import { MOST_PARAM_BYTES, PARAMS_BINDING } from '../src/device/kernel-launch.js'
 import { type FieldKind, type ParamLayout, type ParamValues, packParams } from '../src/device/param-layout.js'
 
 const sources = fileURLToPath(new URL('../src', import.meta.url))
@@ -42,6 +42,12 @@ test('every shader with parameters has a layout', () => {
   const named = new Set(layouts.flatMap(({ shaders }) => shaders))
   const withParams = shaders.filter((name) => /^struct Params \{/m.test(read(name)))
   expect(withParams.filter((name) => !named.has(name))).toEqual([])
+})
+
+test('every shader with parameters has them where a launch binds them', () => {
+  const declared = shaders.flatMap((name) => read(name).match(/^.*var<uniform>.*$/gm) ?? [])
+  expect(declared.length).toBeGreaterThan(0)
+  expect(new Set(declared)).toEqual(new Set([`@group(0) @binding(${PARAMS_BINDING}) var<uniform> params: Params;`]))
 })
 
 test('numbers are packed at multiples of four bytes, nested structs in place, and the whole is a multiple of 16', () => {

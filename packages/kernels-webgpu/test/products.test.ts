@@ -13,7 +13,7 @@ import { tilePlan } from '../src/products/tile-plan.js'
 import { multiplyTiles, tileKernel } from '../src/products/tiles.js'
 import { webgpuUnavailable } from './open-webgpu.js'
 
-const DEVICE = { hasMatrixUnits: false, subgroups: { min: 32, max: 32 }, gpu: { limits: { maxComputeWorkgroupStorageSize: 32768 } } }
+const DEVICE = { hasMatrixUnits: false, subgroups: { min: 32, max: 32 }, gpu: { limits: { maxComputeWorkgroupStorageSize: 49152 } } }
 const SLICE = { storage: { buffer: {} as GPUBuffer, id: 1, version: 0 }, offset: 0, bytes: 0 }
 
 /** An empty product of f16 matrices one behind the other, x Wt. */
@@ -108,7 +108,7 @@ describe.skipIf(unavailable)(`products${unavailable ? ` (${unavailable})` : ''}`
       accumulate: true,
     } as const
     multiply(host, product)
-    multiplyTiles(host, product, { units: false, tile: 64, stages: 2, parts: 2, partDepth: 32 })
+    multiplyTiles(host, product, { units: false, tile: 128, stages: 2, parts: 2, partDepth: 32 })
     multiply(host, product, 256 + 4 * 7 * left.matrix.stride)
     const expected = result.values.map((value, index) => {
       const [row, column] = [Math.floor(index / columns), index % columns]

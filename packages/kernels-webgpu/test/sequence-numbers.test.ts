@@ -36,6 +36,19 @@ describe.skipIf(unavailable)(`numbers of a layout${unavailable ? ` (${unavailabl
     expect(await firsts(step.result)).toEqual(means)
     step.dispose()
     expect(() => step.replay()).toThrow(/disposed/)
+
+    // The caller's own commands are not seen here.
+    const device = backend.gpuDevice
+    const buffer = device.createBuffer({
+      size: 16,
+      usage: GPUBufferUsage.STORAGE | GPUBufferUsage.COPY_SRC | GPUBufferUsage.COPY_DST,
+    })
+    const keyStarts = backend.wrap(buffer, [3], 'i32')
+    const poolWrapped = () => attention.poolBlocks({ k, weights: { kind: 'fused', weights }, layout: { ...layout, keyStarts }, spec })
+    device.queue.writeBuffer(buffer, 0, Int32Array.from(quarters.keyStarts))
+    expect(await firsts(poolWrapped())).toEqual(means)
+    device.queue.writeBuffer(buffer, 0, Int32Array.of(0, 8, 20))
+    expect(await firsts(poolWrapped()), "the caller's buffer").toEqual(shorter)
     backend.dispose()
   })
 })

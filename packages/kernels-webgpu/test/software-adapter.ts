@@ -18,6 +18,8 @@ export function useSoftwareAdapter(adapter: SoftwareAdapter): string | undefined
   process.env.VK_DRIVER_FILES = file
   // Loaders before 1.3.207 know this name alone.
   process.env.VK_ICD_FILENAMES = file
+  // Of lavapipe: optimizing takes longer than these tests run.
+  process.env.GALLIVM_PERF ??= 'nopt'
   return undefined
 }
 

@@ -79,6 +79,27 @@ export function pagedCases(): PagedCase[] {
         ],
       },
     }),
+    // So many queries at once that they can be worked in tiles of neighbours, beside a sequence that only decodes.
+    ...(['softmax', 'logit'] as const).map((score) =>
+      pagedCase(`prompts-${score}-g2-d128`, { ...BASE_SPEC, heads: 8, kvHeads: 4, headDim: 128, topK: 4, score }, prompts(), {
+        lambda: [0.2, 0.9, 0.5, 1],
+        dtypes: ['bf16'],
+        schedules: {
+          'one step': [[180, 30, 100, 30]],
+          'decode beside prompts': [
+            [10, 29, 0, 0],
+            [169, 1, 99, 29],
+            [1, 0, 1, 1],
+          ],
+        },
+      }),
+    ),
+    pagedCase(
+      'prompts-topk17-g4-d128',
+      { ...BASE_SPEC, heads: 8, headDim: 128, initTokens: 0, localTokens: 16, topK: 17 },
+      [{ length: 304, topK: 17, denseBelow: 0 }],
+      { lambda: [0.2, 0.9], dtypes: ['bf16'], schedules: { chunks: [[48], [256]] } },
+    ),
     pagedCase('reuse-after-numbers', BASE_SPEC, mixed(), {
       pagesHold: 'numbers',
       schedules: {
@@ -124,6 +145,16 @@ function limited(): PagedSequence[] {
     { length: 140, topK: 4, denseBelow: 77 },
     { length: 140, topK: 0, denseBelow: 0 },
     { length: 140, topK: 3, denseBelow: 2 ** 30 },
+  ]
+}
+
+/** Of several lengths and limits, one of them with nothing chosen and one with a dense beginning. */
+function prompts(): PagedSequence[] {
+  return [
+    { length: 180, topK: 4, denseBelow: 0 },
+    { length: 30, topK: 0, denseBelow: 0 },
+    { length: 100, topK: 2, denseBelow: 77 },
+    { length: 30, topK: 3, denseBelow: 2 ** 30 },
   ]
 }
 

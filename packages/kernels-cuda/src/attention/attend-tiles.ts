@@ -34,52 +34,57 @@ const SAMPLES = 256
 const UNITS_LIMIT = 18
 /** Units for each tile that lists and launches of attendSelected cost however few the choices are, with a margin. */
 const PASS_UNITS = 32
-/** Fewer rows are not worth looking at. */
-const LEAST_ROWS_LOOKED_AT = 4096
+/** Fewer rows are not worth looking at: with 4,096 of a prompt over 32,768 keys it cost a model 0.04 ms a layer more than it saved. */
+const LEAST_ROWS_LOOKED_AT = 8192
 /** Words in front of the lists: the flag, from 16 on what the looks found, then a counter for each KV head. */
 const HEADER_WORDS = 16 + SAMPLES
 /** Lists are read by so many words at a time, which must be aligned. */
 const COPY_WORDS = 4
 
-/** Whether attend_sm90.cu takes this call: a packed layout, bf16, headDim 128, blocks of 16 to 64 tokens, and a GPU that has it. */
-export function hasAttendTiles(device: KernelDevice, spec: AttentionSpec, { sequences }: ParamValues<typeof AttendParams>): boolean {
+/** Attention by address, packed or paged. */
+export type AttendTilesCall = ParamValues<typeof AttendParams> & {
+  /** At least the most blocks that one sequence has. */
+  readonly maxBlocks: number
+}
+
+/** Whether attend_sm90.cu has the case: bf16, headDim 128, blocks of 16 to 64 tokens, and a GPU that has it. @param maxBlocks of one sequence */
+export function hasAttendTiles(device: KernelDevice, spec: AttentionSpec, maxBlocks: number): boolean {
   const group = spec.heads / spec.kvHeads
   return (
     spec.dtype === 'bf16' &&
     spec.headDim === 128 &&
-    sequences.keyStarts !== 0n &&
     BLOCK_SIZES.includes(spec.blockSize) &&
     GROUPS.includes(group) &&
-    listShape(spec, sequences.blocks).sharedBytes <= MOST_SHARED_BYTES &&
+    listShape(spec, maxBlocks).sharedBytes <= MOST_SHARED_BYTES &&
     device.hasKernel(tilesKernel(spec))
   )
+}
+
+/** Whether `attendTiles` looks at how much the choices of neighbouring queries overlap, and may leave some to attendSelected, which numbers blocks. */
+export function looksAtChoices(device: KernelDevice, spec: AttentionSpec, queryTokens: number): boolean {
+  return spec.topK > 0 && queryTokens >= LEAST_ROWS_LOOKED_AT && device.hasKernel(selectedKernel(spec))
 }
 
 /**
  * Attention by tiles of neighbouring queries: the lists of what they see, then the products. Blocks that few queries of a tile selected are left
  * to attendSelected where that saves time: the device decides.
+ * @param call paged: blocks numbered by `sequences.blockStarts` where `looksAtChoices`
  * @throws OutOfMemoryError where not even short lists have room
  */
-export function attendTiles(device: KernelDevice, memory: KernelMemory, spec: AttentionSpec, call: ParamValues<typeof AttendParams>): void {
+export function attendTiles(device: KernelDevice, memory: KernelMemory, spec: AttentionSpec, call: AttendTilesCall): void {
   withinMemory(PARTIAL_BYTES, (partialBytes) => queueTiles(device, memory, spec, call, partialBytes))
 }
 
-function queueTiles(
-  device: KernelDevice,
-  memory: KernelMemory,
-  spec: AttentionSpec,
-  call: ParamValues<typeof AttendParams>,
-  partialBytes: number,
-): void {
+function queueTiles(device: KernelDevice, memory: KernelMemory, spec: AttentionSpec, call: AttendTilesCall, partialBytes: number): void {
   const { sequences } = call
-  const { queries, words, listBlocks, capacity, sharedBytes } = listShape(spec, sequences.blocks)
+  const { queries, words, listBlocks, capacity, sharedBytes } = listShape(spec, call.maxBlocks)
   // attendTile of attend_tiles.cuh: dense queries have tiles of their own.
   const tiles = Math.floor(sequences.queryTokens / queries) + 2 * sequences.sequences + 1
   const itemWords = capacity * (1 + words) + 1
   const listBytes = partialBytes > 0 ? MOST_LIST_BYTES : SHORT_LIST_BYTES
   const atOnce = Math.min(tiles, Math.max(1, Math.floor(listBytes / (WORD_BYTES * itemWords * spec.kvHeads))))
   const items = atOnce * spec.kvHeads
-  const looks = partialBytes > 0 && spec.topK > 0 && sequences.queryTokens >= LEAST_ROWS_LOOKED_AT && device.hasKernel(selectedKernel(spec))
+  const looks = partialBytes > 0 && looksAtChoices(device, spec, sequences.queryTokens)
   // Tiles add what attendSelected found where it has all of a KV head at once; otherwise they run before it, and it merges.
   const joins = looks && atOnce === tiles && selectedSlabs(spec, sequences.queryTokens, partialBytes).sections === 1
   const unitsAt = Math.ceil((HEADER_WORDS + spec.kvHeads) / COPY_WORDS) * COPY_WORDS

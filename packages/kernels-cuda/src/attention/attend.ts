@@ -8,8 +8,9 @@ import { type ParamValues, packParams } from './param-layout.js'
 
 /** Queues attention over forced and selected blocks, packed or paged (spec 5); all of out and lse is written. */
 export function attend(device: KernelDevice, memory: KernelMemory, spec: AttentionSpec, params: ParamValues<typeof AttendParams>): void {
-  if (hasAttendTiles(device, spec, params)) {
-    attendTiles(device, memory, spec, params)
+  const { keyStarts, blocks } = params.sequences
+  if (keyStarts !== 0n && hasAttendTiles(device, spec, blocks)) {
+    attendTiles(device, memory, spec, { ...params, maxBlocks: blocks })
   } else {
     device.launch({ ...queryMajor('attend', spec, params.sequences.queryTokens), params: packParams(AttendParams, params) })
   }

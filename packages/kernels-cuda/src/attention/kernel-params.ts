@@ -69,7 +69,10 @@ export const SelectParams = {
   rowsPerWarp: 'i32',
 } as const
 
-/** Of select_tiles_sm90. */
+/** Of block_starts. */
+export const BlockStartsParams = { starts: 'pointer', sequences: Sequences, rules: Rules } as const
+
+/** Of select_tiles_sm90 and select_tiles_paged_sm90. */
 export const SelectTilesParams = { reps: 'pointer', tiles: 'pointer', sequences: Sequences, rules: Rules } as const
 
 /** Of the kernels of select_blocks_sm90.cu and select_pair_sm90.cu that choose. */

@@ -42,31 +42,42 @@ const SUMMED = { operands: 1, queries: ROWS, groupBytes: 0, blockBytes: 0, group
 const PAIRED = { operands: 1, queries: ROWS / 2, groupBytes: 0, blockBytes: VERDICT_BYTES, groups: 3, capacity: 36 }
 const STREAMED = { operands: 2, queries: ROWS, groupBytes: LIFT_BYTES, blockBytes: 0, groups: 2, capacity: 40 }
 
-/** Whether the kernels of select_blocks_sm90.cu and select_pair_sm90.cu take this call: packed, bf16, headDim 128, one representative a block, and a GPU that has it. */
-export function hasSelectTiles(device: KernelDevice, spec: AttentionSpec, { sequences }: SelectCall): boolean {
+/**
+ * Whether the kernels of select_blocks_sm90.cu and select_pair_sm90.cu take this call: bf16, headDim 128, one representative a block, and a GPU that has it.
+ * @param maxBlocks of one sequence
+ */
+export function hasSelectTiles(device: KernelDevice, spec: AttentionSpec, { sequences }: SelectCall, maxBlocks: number): boolean {
   return (
     spec.dtype === 'bf16' &&
     spec.headDim === 128 &&
     spec.representatives === 1 &&
     spec.score !== 'overlap' &&
-    sequences.keyStarts !== 0n &&
-    sequences.blocks > 0 &&
-    sequences.blocks <= MOST_BLOCKS &&
+    maxBlocks > 0 &&
+    maxBlocks <= MOST_BLOCKS &&
     queryTiles(spec, sequences) <= MOST_EXTENT &&
     device.hasKernel(variantOf(spec).kernel)
   )
 }
 
-/** Rounds the representatives to f16 tiles, then chooses with tensor cores. */
+/** Bytes of the tiles that `selectTiles` makes. */
+export function selectTileBytes({ kvHeads }: AttentionSpec, { blocks, sequences }: SelectCall['sequences']): number {
+  return kvHeads * rowTiles(blocks, sequences, TILE) * TILE * ROW_BYTES
+}
+
+/**
+ * Lays the representatives out as tiles of f16, then chooses with tensor cores.
+ * @param call paged: representatives in f16, and blocks numbered by `sequences.blockStarts`
+ * @throws OutOfMemoryError where there is no room for the tiles
+ */
 export function selectTiles(device: KernelDevice, memory: KernelMemory, spec: AttentionSpec, call: SelectCall): void {
   const { sequences, rules, q, reps, selected } = call
   const { kernel, operands, groupBytes, blockBytes, groups, capacity } = variantOf(spec)
   const count = rowTiles(sequences.blocks, sequences.sequences, TILE)
   const sharedBytes =
     groups * (operands * ROWS * ROW_BYTES + capacity * ENTRY_BYTES + groupBytes) + STAGES * (TILE * ROW_BYTES + BARRIER_BYTES) + blockBytes
-  memory.scratch(spec.kvHeads * count * TILE * ROW_BYTES, ({ address: tiles }) => {
+  memory.scratch(selectTileBytes(spec, sequences), ({ address: tiles }) => {
     device.launch({
-      kernel: 'select_tiles_sm90',
+      kernel: sequences.keyStarts === 0n ? 'select_tiles_paged_sm90' : 'select_tiles_sm90',
       grid: [count, spec.kvHeads, 1],
       block: TILE_THREADS,
       params: packParams(SelectTilesParams, { reps, tiles, sequences, rules }),

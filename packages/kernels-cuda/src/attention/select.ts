@@ -25,7 +25,7 @@ export interface SelectCall {
 export function selectBlocks(device: KernelDevice, memory: KernelMemory, spec: AttentionSpec, call: SelectCall): void {
   const { sequences, rules } = call
   if (rules.topK === 0 || sequences.queryTokens === 0) return
-  if (hasSelectTiles(device, spec, call)) {
+  if (sequences.keyStarts !== 0n && hasSelectTiles(device, spec, call, sequences.blocks)) {
     selectTiles(device, memory, spec, call)
     return
   }

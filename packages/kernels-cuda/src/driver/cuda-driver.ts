@@ -35,6 +35,8 @@ export interface CudaDriver {
   cuLaunchKernel(kernel: Handle, grid: Extents, threads: number, sharedBytes: number, stream: Handle, params: Uint8Array): number
   /** The same, and the kernel may begin before the one in front of it in the stream has ended: it waits by itself (compute capability 9.0). */
   cuLaunchKernelEx(kernel: Handle, grid: Extents, threads: number, sharedBytes: number, stream: Handle, params: Uint8Array): number
+  /** How many clusters of so many thread blocks run at once where nothing else does. */
+  cuOccupancyMaxActiveClusters(count: Int32Array, kernel: Handle, cluster: number, threads: number, sharedBytes: number): number
 
   cuMemAlloc(address: BigUint64Array, bytes: number): number
   cuMemFree(address: Handle): number
@@ -87,6 +89,7 @@ export interface CudaDriver {
 const PARAMS_BYTES = 4096
 const LAUNCH_PARAM_BUFFER_POINTER = 1n
 const LAUNCH_PARAM_BUFFER_SIZE = 2n
+const LAUNCH_ATTRIBUTE_CLUSTER_DIMENSION = 4
 const LAUNCH_ATTRIBUTE_PROGRAMMATIC_STREAM_SERIALIZATION = 6
 /** Bytes of a CUlaunchAttribute. */
 const ATTRIBUTE_BYTES = 72
@@ -133,6 +136,7 @@ export function loadCudaDriver(file = driverLibrary()): CudaDriver {
     cuModuleGetFunction: bind('cuModuleGetFunction', OUT, HANDLE, 'str'),
     cuFuncSetAttribute: bind('cuFuncSetAttribute', HANDLE, 'int', 'int'),
     ...bindLaunches(bind),
+    cuOccupancyMaxActiveClusters: bindClusters(bind),
     cuMemAlloc: bind('cuMemAlloc_v2', OUT, SIZE),
     cuMemFree: bind('cuMemFree_v2', HANDLE),
     cuMemGetInfo: bind('cuMemGetInfo_v2', OUT, OUT),
@@ -190,14 +194,7 @@ function bindLaunches(bind: Bind): Pick<CudaDriver, 'cuLaunchKernel' | 'cuLaunch
   const bytes = new Uint8Array(koffi.view(params, PARAMS_BYTES))
   const size = BigUint64Array.of(0n)
   const extra = BigUint64Array.of(LAUNCH_PARAM_BUFFER_POINTER, params, LAUNCH_PARAM_BUFFER_SIZE, koffi.address(size), 0n)
-  // CUlaunchAttribute: a number, 4 bytes of nothing, a union of 64 bytes. In native memory, because nothing here keeps it from the garbage collector.
-  // CUlaunchConfig: grid, block, bytes of shared memory, stream, attributes, their count.
-  const attribute = koffi.alloc('uint8', ATTRIBUTE_BYTES) as bigint
-  new Uint32Array(koffi.view(attribute, ATTRIBUTE_BYTES)).set([LAUNCH_ATTRIBUTE_PROGRAMMATIC_STREAM_SERIALIZATION, 0, 1])
-  const config = new Uint32Array(14)
-  const wide = new BigUint64Array(config.buffer)
-  wide[5] = attribute
-  config[12] = 1
+  const { config, wide } = launchConfig(LAUNCH_ATTRIBUTE_PROGRAMMATIC_STREAM_SERIALIZATION, 1)
   return {
     cuLaunchKernel(kernel, [x, y, z], threads, sharedBytes, stream, packed) {
       bytes.set(packed)
@@ -211,5 +208,28 @@ function bindLaunches(bind: Bind): Pick<CudaDriver, 'cuLaunchKernel' | 'cuLaunch
       wide[4] = stream
       return launchOverlapped(config, kernel, null, extra)
     },
+  }
+}
+
+/** A CUlaunchConfig with one attribute, by numbers of 32 and 64 bits: grid, block, bytes of shared memory, stream, attributes, their count. */
+function launchConfig(kind: number, ...values: number[]) {
+  // CUlaunchAttribute: a number, 4 bytes of nothing, a union of 64 bytes. In native memory, because nothing here keeps it from the garbage collector.
+  const attribute = koffi.alloc('uint8', ATTRIBUTE_BYTES) as bigint
+  const words = new Uint32Array(koffi.view(attribute, ATTRIBUTE_BYTES))
+  words.set([kind, 0, ...values])
+  const config = new Uint32Array(14)
+  const wide = new BigUint64Array(config.buffer)
+  wide[5] = attribute
+  config[12] = 1
+  return { config, wide, words }
+}
+
+function bindClusters(bind: Bind): CudaDriver['cuOccupancyMaxActiveClusters'] {
+  const occupancy = bind('cuOccupancyMaxActiveClusters', OUT, HANDLE, 'void *')
+  const { config, words } = launchConfig(LAUNCH_ATTRIBUTE_CLUSTER_DIMENSION, 1, 1, 1)
+  return (count, kernel, cluster, threads, sharedBytes) => {
+    words[2] = cluster
+    config.set([cluster, 1, 1, threads, 1, 1, sharedBytes])
+    return occupancy(count, kernel, config)
   }
 }

@@ -32,6 +32,8 @@ export class Device {
   readonly #context: Handle
   readonly #stream: Handle
   readonly #kernels: LoadedKernels
+  /** What the driver said of clusters: asking takes longer than a launch. */
+  readonly #clusters = new Map<string, number>()
   readonly #settleLost: (error: BackendLostError) => void
   /** Called before a call of the driver that blocks the thread until the GPU is done. */
   beforeBlocking: () => void = () => {}
@@ -39,6 +41,7 @@ export class Device {
   /** Recorded steps that are not destroyed. */
   readonly #graphs = new Set<Handle>()
   #capturing = false
+  /** The kernel that was queued last, '' where something else came behind it: nothing may overlap with that. */
   #lastKernel = ''
   #closed = false
 
@@ -121,6 +124,26 @@ export class Device {
     return this.#kernels.has(name)
   }
 
+  /**
+   * How many clusters of a kernel the GPU runs at once where nothing else does; 0 where it has no kernel of that name. Large ones do not fit
+   * everywhere: some parts of a GPU have fewer multiprocessors than others.
+   */
+  clustersAtOnce(kernel: string, cluster: number, threads: number, sharedBytes: number): number {
+    this.#enter()
+    const asked = `${kernel} ${cluster} ${threads} ${sharedBytes}`
+    const known = this.#clusters.get(asked)
+    if (known !== undefined) return known
+    if (!this.#kernels.has(kernel)) return 0
+    const handle = this.#kernels.get(kernel, sharedBytes)
+    const count = new Int32Array(1)
+    this.check(
+      `cuOccupancyMaxActiveClusters of ${kernel}`,
+      this.#driver.cuOccupancyMaxActiveClusters(count, handle, cluster, threads, sharedBytes),
+    )
+    this.#clusters.set(asked, count[0])
+    return count[0]
+  }
+
   /** Loads the kernels of one source file. @returns false where all were loaded */
   loadNextKernels(): boolean {
     this.checkNotCapturing('loading kernels')
@@ -165,6 +188,7 @@ export class Device {
   copyToDevice(target: Handle, source: Handle, bytes: number): void {
     this.checkNotCapturing('a copy to the device')
     this.#enter()
+    this.#lastKernel = ''
     this.check('cuMemcpyHtoDAsync', this.#driver.cuMemcpyHtoDAsync(target, source, bytes, this.#stream))
   }
 
@@ -172,18 +196,21 @@ export class Device {
   copyToHost(target: Handle, source: Handle, bytes: number): void {
     this.checkNotCapturing('a copy to the host')
     this.#enter()
+    this.#lastKernel = ''
     this.check('cuMemcpyDtoHAsync', this.#driver.cuMemcpyDtoHAsync(target, source, bytes, this.#stream))
   }
 
   /** Queues a copy within the device. */
   copyOnDevice(target: Handle, source: Handle, bytes: number): void {
     this.#enter()
+    this.#lastKernel = ''
     this.check('cuMemcpyDtoDAsync', this.#driver.cuMemcpyDtoDAsync(target, source, bytes, this.#stream))
   }
 
   /** Queues setting bytes to a value. */
   fill8(address: Handle, value: number, count: number): void {
     this.#enter()
+    this.#lastKernel = ''
     this.check('cuMemsetD8Async', this.#driver.cuMemsetD8Async(address, value, count, this.#stream))
   }
 

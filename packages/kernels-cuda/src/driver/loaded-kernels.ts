@@ -14,6 +14,10 @@ export interface LoadedKernel {
 const DEFAULT_SHARED_BYTES = 48 * 1024
 /** CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES */
 const MAX_DYNAMIC_SHARED_SIZE_BYTES = 8
+/** CU_FUNC_ATTRIBUTE_NON_PORTABLE_CLUSTER_SIZE_ALLOWED: clusters of more than eight thread blocks. */
+const LARGE_CLUSTERS = 14
+/** Kernels for Hopper alone. */
+const HOPPER = '_sm90'
 
 /** Kernels in one context. A module is loaded when the first of its kernels is asked for. */
 export class LoadedKernels {
@@ -83,6 +87,7 @@ export class LoadedKernels {
     const result = this.#driver.cuModuleGetFunction(handle, module, name)
     if (result === Result.notFound) return undefined
     this.#check(`cuModuleGetFunction of ${name}`, result)
+    if (name.includes(HOPPER)) this.#check('cuFuncSetAttribute', this.#driver.cuFuncSetAttribute(handle[0], LARGE_CLUSTERS, 1))
     return { handle: handle[0], sharedBytes: DEFAULT_SHARED_BYTES }
   }
 

@@ -1,9 +1,10 @@
 import { type AttentionSpec, bytesPerElement, DisposedError, type PagedCache, type PagedCacheOptions, subBlockTokens } from '@phsa/core'
 import type { KernelDevice, KernelMemory } from '../attention/kernel-host.js'
+import type { ClusterDevice } from './select-decode.js'
 import { ARRIVALS, hasSelectPaged } from './select-paged.js'
 
-/** What a cache needs of a device: it clears some of its parts once. */
-export interface PagedDevice extends KernelDevice {
+/** What a cache and the steps of decoding need of a device besides: parts of a cache are cleared once. */
+export interface PagedDevice extends KernelDevice, ClusterDevice {
   fill8(address: bigint, value: number, count: number): void
 }
 

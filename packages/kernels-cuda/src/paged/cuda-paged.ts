@@ -79,7 +79,7 @@ export function cudaPaged(device: PagedDevice, memory: KernelMemory): PagedAtten
           sequences: pagedSequences(memory, batch, cache.options),
           rules: rulesOf(spec, batch.maxTopK),
         }
-        if (hasAttendPaged(spec)) attendPaged(device, memory, spec, { ...call, arrivals })
+        if (hasAttendPaged(spec)) attendPaged(device, memory, spec, batch, { ...call, arrivals })
         else attend(device, memory, spec, call)
         return { out, lse }
       })

@@ -4,7 +4,8 @@ import type { KernelDevice, KernelMemory } from '../attention/kernel-host.js'
 import { type Rules, SelectPagedParams, type Sequences } from '../attention/kernel-params.js'
 import { type ParamValues, packParams } from '../attention/param-layout.js'
 import { withinMemory } from '../attention/within-memory.js'
-import { selectDecode } from './select-decode.js'
+import { selectQueryTiles } from './query-tiles.js'
+import { type ClusterDevice, selectDecode } from './select-decode.js'
 
 /** Of choose_blocks.cuh and select_paged.cu: threads, columns of a product, blocks that a thread block scores at a time. */
 const THREADS = 256
@@ -44,14 +45,14 @@ export function hasSelectPaged({ dtype, representatives, score }: AttentionSpec)
  * @throws OutOfMemoryError where there is no room for the scores of a few queries
  */
 export function selectPaged(
-  device: KernelDevice,
+  device: KernelDevice & ClusterDevice,
   memory: KernelMemory,
   spec: AttentionSpec,
   batch: PagedBatch,
   call: PagedSelectCall,
 ): void {
   if (call.rules.topK === 0 || call.sequences.queryTokens === 0) return
-  if (selectDecode(device, spec, batch, call)) return
+  if (selectDecode(device, spec, batch, call) || selectQueryTiles(device, memory, spec, batch, call)) return
   withinMemory(SCORE_BYTES, (bytes) => queueSelect(device, memory, spec, batch, call, bytes))
 }
 

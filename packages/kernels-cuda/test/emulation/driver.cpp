@@ -151,6 +151,12 @@ struct LaunchConfig {
   unsigned count;
 };
 
+/// There are no clusters here.
+int cuOccupancyMaxActiveClusters(int* count, uint64_t, const LaunchConfig*) {
+  *count = 0;
+  return state();
+}
+
 /// Kernels do not overlap here.
 int cuLaunchKernelEx(const LaunchConfig* config, uint64_t kernel, void* params, void** extra) {
   const auto& [x, y, z] = config->grid;

@@ -28,9 +28,9 @@ const FEW = {
 }
 const MERGE = { name: 'attend_merge', parts: [GRID, { file: 'attend_merge.wgsl', source: attendMergeSource }] }
 
-/** Most heads of a workgroup of attend_few.wgsl, and keys that it takes at a time. */
+/** Most heads of a workgroup of attend_few.wgsl, and keys that it has at least to be worth it. */
 const MOST_HEADS = 8
-const KEYS = 32
+const LEAST_KEYS = 32
 /** Threads of attend_merge.wgsl, each with four dimensions. */
 const MERGE_THREADS = 128
 /** Workgroups that keep a large device busy; more shares than that of few queries are no faster. */
@@ -46,12 +46,12 @@ export function queueAttendFew({ device, memory }: AttentionHost, { heads, kvHea
   const items = sequences.queryTokens * kvHeads * Math.ceil(group / teamHeads)
   if (items === 0) return
   const mostKeys = sequences.isPaged === 1 ? sequences.pagesPerSequence * sequences.pageTokens : sequences.keyTokens
-  const splits = powerOfTwo(Math.min(MOST_SPLITS, BUSY_WORKGROUPS / items, mostKeys / KEYS))
+  const splits = powerOfTwo(Math.min(MOST_SPLITS, BUSY_WORKGROUPS / items, mostKeys / LEAST_KEYS))
   memory.scratch(rows * splits * (headDim + 4) * Float32Array.BYTES_PER_ELEMENT, (partials) => {
     device.launch({
       kernel: FEW,
       element,
-      constants: { HEAD_DIM: headDim, GROUP: group, HEADS: teamHeads, SPLITS: splits },
+      constants: { HEAD_DIM: headDim, GROUP: group, HEADS: teamHeads, SPLITS: splits, LANES: headDim === 32 ? 2 : 4 },
       bindings: [read(call.numbers), read(call.q), read(call.k), read(call.v), read(call.selected), write(partials)],
       params: packParams(AttendFewParams, { sequences, rules }),
       grid: gridOf(items * splits),

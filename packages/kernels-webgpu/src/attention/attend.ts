@@ -49,10 +49,10 @@ const ATTEND_SELECTED: Kernel = {
   parts: [...SHARED_PARTS, { file: 'attend_selected.wgsl', source: attendSelectedSource }],
 }
 
-/** Rows of a workgroup of attend_tiles.wgsl for each half of a thread's. */
-const HALF_ROWS = 64
+/** Rows of a workgroup of attend_tiles.wgsl: queries times the heads of a KV head. */
+const TILE_ROWS = 64
 /** Teams of a workgroup of attend_selected.wgsl, and the most heads of one. */
-const TEAMS = 4
+const TEAMS = 2
 const MOST_TEAM_HEADS = 4
 /** Queries a sequence from which on tiles are worth it. */
 const LEAST_TILE_QUERIES = 8
@@ -95,20 +95,10 @@ export function queueAttend(host: AttentionHost, spec: AttentionSpec, call: Atte
       grid: gridOf(workgroups),
     })
   const group = spec.heads / spec.kvHeads
-  const { halves, chunk } = tileForm(spec.headDim, device.gpu.limits.maxComputeWorkgroupStorageSize)
-  const tiles = Math.floor(queryTokens / Math.floor((HALF_ROWS * halves) / group)) + count + 1
-  launch(ATTEND_TILES, tiles * spec.kvHeads, { GROUP: group, HALVES: halves, CHUNK: chunk })
+  const tiles = Math.floor(queryTokens / Math.floor(TILE_ROWS / group)) + count + 1
+  launch(ATTEND_TILES, tiles * spec.kvHeads, { GROUP: group })
   if (call.rules.topK === 0) return
   const heads = group === 3 ? MOST_TEAM_HEADS : Math.min(group, MOST_TEAM_HEADS)
   const teams = queryTokens * spec.kvHeads * Math.ceil(group / heads)
   launch(ATTEND_SELECTED, Math.ceil(teams / TEAMS), { GROUP: group, HEADS: heads, BLOCK_SIZE: spec.blockSize })
-}
-
-/** The form of attend_tiles.wgsl: with all dimensions of q in workgroup memory where that has room. */
-function tileForm(headDim: number, memoryBytes: number) {
-  const halves = 1
-  const parts = headDim / 4
-  // PLACES of the kernel, 512 bytes each.
-  const places = parts * halves * 2 + Math.max(parts, 16 + 16 * halves)
-  return { halves, chunk: places * 512 <= memoryBytes ? parts : Math.min(8, parts / 2) }
 }

@@ -18,12 +18,12 @@ const SELECTED = {
   name: 'attend_query_gradient_selected',
   parts: [...SEQUENCE_PARTS, { file: 'attend_query_gradient_selected.wgsl', source: selectedSource }],
 }
-/** Most heads of a workgroup of attend_query_gradient_selected.wgsl, most of its threads and the threads that have one head. */
-const MOST_HEADS = 4
-const MOST_THREADS = 128
-const HEAD_THREADS = 64
-/** Threads that share a key for each head, so that the registers of a thread have the same room whatever the heads are. */
-const HEAD_LANES = 4
+/** How a workgroup of attend_query_gradient_selected.wgsl shares its keys, by its heads: as many registers a thread, whatever the heads are. */
+const SHARES = {
+  1: { THREADS: 64, LANES: 4, ROUNDS: 2 },
+  2: { THREADS: 128, LANES: 8, ROUNDS: 2 },
+  4: { THREADS: 128, LANES: 16, ROUNDS: 2 },
+} as const
 
 /** Queues dq: what forced keys give, then, added to it, what the selected ones do. */
 export function queryGradient(host: AttentionHost, call: GradientCall): void {
@@ -44,17 +44,12 @@ export function queryGradient(host: AttentionHost, call: GradientCall): void {
     grid: gridOf(tiles * spec.kvHeads),
   })
   if (!call.lists) return
-  const heads = Math.min(MOST_HEADS, 2 ** Math.ceil(Math.log2(group)))
+  const heads = group === 1 || group === 2 ? group : 4
+  const shares = SHARES[heads]
   device.launch({
     kernel: SELECTED,
     element: elementOf(spec),
-    constants: {
-      HEAD_DIM: spec.headDim,
-      GROUP: group,
-      HEADS: heads,
-      THREADS: Math.min(MOST_THREADS, HEAD_THREADS * heads),
-      LANES: Math.min(HEAD_LANES * heads, spec.headDim / 4),
-    },
+    constants: { HEAD_DIM: spec.headDim, GROUP: group, HEADS: heads, ...shares, LANES: Math.min(shares.LANES, spec.headDim / 4) },
     bindings: [...inputs, read(memory.slice(selected)), dq],
     params: packParams(QueryGradientSelectedParams, common),
     grid: gridOf(layout.queryTokens * spec.kvHeads * Math.ceil(group / heads)),

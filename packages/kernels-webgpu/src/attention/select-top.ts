@@ -9,6 +9,7 @@ import { gridOf } from '../device/grid.js'
 import { packParams } from '../device/param-layout.js'
 import type { AttentionHost } from './attention-host.js'
 import { packedSequences, Rules, rulesOf, Sequences } from './call-params.js'
+import { mostRanked } from './most-ranked.js'
 
 /** `Params` of select_top.wgsl. */
 export const SelectTopParams = { sequences: Sequences, rules: Rules, count: 'u32', maxBlocks: 'u32' } as const
@@ -34,7 +35,7 @@ export function selectTop({ device, memory, numbers }: AttentionHost, { scores, 
   device.launch({
     kernel: SELECT_TOP,
     element: 'f32',
-    constants: { THREADS },
+    constants: { THREADS, MOST_RANKED: mostRanked(spec.topK) },
     bindings: [read(numbers.ofLayout(layout)), read(memory.slice(scores)), read(memory.slice(rows)), write(memory.slice(selected))],
     params: packParams(SelectTopParams, {
       sequences: packedSequences(layout),

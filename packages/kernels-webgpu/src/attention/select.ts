@@ -12,12 +12,14 @@ import selectionScoresSource from '../../kernels/selection_scores.wgsl?raw'
 import sequencesSource from '../../kernels/sequences.wgsl?raw'
 import sumHeadsSource from '../../kernels/sum_heads.wgsl?raw'
 import { read, write } from '../device/bindings.js'
+import type { GpuDevice } from '../device/gpu-device.js'
 import { gridOf } from '../device/grid.js'
 import type { BufferSlice } from '../device/kernel-launch.js'
 import { type ParamValues, packParams } from '../device/param-layout.js'
 import type { ElementType, Kernel } from '../device/shader-part.js'
 import type { AttentionHost } from './attention-host.js'
 import { elementOf, packedSequences, Rules, rulesOf, Sequences } from './call-params.js'
+import { mostRanked } from './most-ranked.js'
 import { productStages, TILE } from './product-tile.js'
 
 /** `Params` of selection_scores.wgsl. */
@@ -36,8 +38,9 @@ const FEW_COLUMNS = 16
 /** Threads of a workgroup of choose_blocks.wgsl, for many queries and for few. */
 const CHOICE_THREADS = 64
 const FEW_CHOICE_THREADS = 256
-/** Scores in memory at once; more queries are worked in parts. */
-const SCORE_BYTES = 2 ** 26
+/** Scores in memory at once, a share of what a kernel may see of a buffer; more queries are worked in parts. */
+const SCORE_SHARE = 1 / 8
+const [LEAST_SCORE_BYTES, MOST_SCORE_BYTES] = [2 ** 26, 2 ** 28]
 /** Workgroups of a launch in y. */
 const MOST_ITEMS = 2 ** 15
 /** Elements that a workgroup of sum_heads.wgsl writes. */
@@ -128,7 +131,7 @@ interface SelectPlan {
 export function queueSelect({ device, memory }: AttentionHost, spec: AttentionSpec, call: SelectCall): void {
   const { sequences, rules } = call
   if (rules.topK === 0 || sequences.queryTokens === 0) return
-  const plan = planOf(spec, call)
+  const plan = planOf(device, spec, call)
   const { queryRows, isFew, tileQueries, columnTiles, items, atOnce } = plan
   const isSummed = spec.score === 'logit'
   const constants = { HEAD_DIM: spec.headDim, SCORE: rules.score, QUERY_ROWS: queryRows }
@@ -162,17 +165,21 @@ export function queueSelect({ device, memory }: AttentionHost, spec: AttentionSp
         device.launch({
           kernel: CHOOSE,
           element,
-          constants: { ...constants, THREADS: isFew ? FEW_CHOICE_THREADS : CHOICE_THREADS },
+          constants: { ...constants, THREADS: isFew ? FEW_CHOICE_THREADS : CHOICE_THREADS, MOST_RANKED: mostRanked(rules.topK) },
           bindings: [numbers, write(scores), selected],
           params,
-          grid: gridOf(count * tileQueries),
+          grid: [tileQueries, count, 1],
         })
       }
     }),
   )
 }
 
-function planOf({ heads, kvHeads, representatives, score }: AttentionSpec, { sequences, maxBlocks, maxQueries }: SelectCall): SelectPlan {
+function planOf(
+  { gpu }: Pick<GpuDevice, 'gpu'>,
+  { heads, kvHeads, representatives, score }: AttentionSpec,
+  { sequences, maxBlocks, maxQueries }: SelectCall,
+): SelectPlan {
   // Logit scores add up: one row for all heads.
   const queryRows = score === 'logit' ? 1 : heads / kvHeads
   const isFew = maxQueries * queryRows <= FEW_ROWS
@@ -180,7 +187,8 @@ function planOf({ heads, kvHeads, representatives, score }: AttentionSpec, { seq
   const columnTiles = Math.max(1, Math.ceil((maxBlocks * representatives) / TILE))
   const items = kvHeads * (Math.floor(sequences.queryTokens / tileQueries) + sequences.count + 1)
   const plan = { queryRows, isFew, tileQueries, columnTiles, items }
-  return { ...plan, atOnce: Math.min(items, Math.max(1, Math.floor(SCORE_BYTES / itemBytes(plan))), MOST_ITEMS) }
+  const bytes = Math.min(MOST_SCORE_BYTES, Math.max(LEAST_SCORE_BYTES, gpu.limits.maxStorageBufferBindingSize * SCORE_SHARE))
+  return { ...plan, atOnce: Math.min(items, Math.max(1, Math.floor(bytes / itemBytes(plan))), MOST_ITEMS) }
 }
 
 /** Scores of an item. */

@@ -31,15 +31,13 @@ export type Command =
 /** Commands that are submitted together: a submission costs more than a dispatch, and the device should not wait for the last one. */
 const COMMANDS_AT_ONCE = 128
 
-/** Commands that can be queued again and again, with their parameters on the device. */
+/** Commands that can be submitted again and again. */
 export interface RecordedCommands {
   readonly commands: readonly Command[]
-  /** Binds their parameters. */
-  readonly params: GPUBindGroup
+  /** Their parameters, `MOST_PARAM_BYTES` each. */
+  readonly params: Uint8Array<ArrayBuffer>
   /** Every buffer that one of them changes. */
   readonly written: ReadonlySet<DeviceBuffer>
-  /** Frees the parameters. Releasing twice is allowed. */
-  release(): void
 }
 
 /**
@@ -47,23 +45,20 @@ export interface RecordedCommands {
  * runs writes and batches in the order of these calls, so that the next batch may write the same places.
  */
 export class CommandQueue {
-  /** Layout of a kernel's parameters, group 1 of every pipeline. */
-  readonly paramsLayout: GPUBindGroupLayout
+  /** Parameters of the batch that is submitted next: every bind group has it, and a dispatch says where its own begin. */
+  readonly params: GPUBuffer
   readonly #device: GPUDevice
   readonly #staged = new Uint8Array(COMMANDS_AT_ONCE * MOST_PARAM_BYTES)
-  readonly #uniforms: GPUBuffer
-  readonly #params: GPUBindGroup
-  /** Parameters of recordings. */
-  readonly #kept = new Set<GPUBuffer>()
   #pending: Command[] = []
   #recorded: Command[] | undefined
 
   constructor(device: GPUDevice) {
     this.#device = device
-    const buffer = { type: 'uniform', hasDynamicOffset: true, minBindingSize: MOST_PARAM_BYTES } as const
-    this.paramsLayout = device.createBindGroupLayout({ entries: [{ binding: 0, visibility: GPUShaderStage.COMPUTE, buffer }] })
-    this.#uniforms = this.#createUniforms(COMMANDS_AT_ONCE)
-    this.#params = this.#bind(this.#uniforms)
+    this.params = device.createBuffer({
+      label: 'parameters of kernels',
+      size: this.#staged.byteLength,
+      usage: GPUBufferUsage.UNIFORM | GPUBufferUsage.COPY_DST,
+    })
   }
 
   /** Queues a command, which changes its buffers from now on. */
@@ -89,36 +84,15 @@ export class CommandQueue {
   }
 
   /** The commands since `beginRecording`. */
-  endRecording(): readonly Command[] {
+  endRecording(): RecordedCommands {
     const recorded = this.#recorded ?? []
     this.#recorded = undefined
-    return recorded
-  }
-
-  /** Prepares commands for `replay`. */
-  keep(commands: readonly Command[]): RecordedCommands {
-    const uniforms = this.#createUniforms(Math.max(1, commands.length))
-    const staged = new Uint8Array(commands.length * MOST_PARAM_BYTES)
-    const written = new Set<DeviceBuffer>()
-    commands.forEach((command, index) => {
-      if (command.kind === 'dispatch') staged.set(command.params, index * MOST_PARAM_BYTES)
-      for (const buffer of command.written) written.add(buffer)
-    })
-    this.#device.queue.writeBuffer(uniforms, 0, staged)
-    this.#kept.add(uniforms)
-    const release = () => {
-      if (this.#kept.delete(uniforms)) uniforms.destroy()
-    }
-    return { commands, params: this.#bind(uniforms), written, release }
+    return recordedCommands(recorded)
   }
 
   /** Submits recorded commands behind what is queued. */
   replay({ commands, params, written }: RecordedCommands): void {
     for (const buffer of written) buffer.version++
-    if (this.#recorded) {
-      this.#recorded.push(...commands)
-      return
-    }
     this.flush()
     for (let start = 0; start < commands.length; start += COMMANDS_AT_ONCE) {
       this.#submit(commands, start, Math.min(start + COMMANDS_AT_ONCE, commands.length), params)
@@ -130,18 +104,16 @@ export class CommandQueue {
     const commands = this.#pending
     if (commands.length === 0) return
     this.#pending = []
-    this.#device.queue.writeBuffer(this.#uniforms, 0, this.#staged, 0, commands.length * MOST_PARAM_BYTES)
-    this.#submit(commands, 0, commands.length, this.#params)
+    this.#submit(commands, 0, commands.length, this.#staged)
   }
 
   close(): void {
     this.#pending = []
-    this.#uniforms.destroy()
-    for (const uniforms of this.#kept) uniforms.destroy()
-    this.#kept.clear()
+    this.params.destroy()
   }
 
-  #submit(commands: readonly Command[], start: number, end: number, params: GPUBindGroup): void {
+  #submit(commands: readonly Command[], start: number, end: number, params: Uint8Array<ArrayBuffer>): void {
+    this.#device.queue.writeBuffer(this.params, 0, params, start * MOST_PARAM_BYTES, (end - start) * MOST_PARAM_BYTES)
     const encoder = this.#device.createCommandEncoder()
     let pass: GPUComputePassEncoder | undefined
     let pipeline: GPUComputePipeline | undefined
@@ -155,8 +127,7 @@ export class CommandQueue {
         // Each of these calls leaves JavaScript, which is most of what a command costs.
         if (command.pipeline !== pipeline) pass.setPipeline(command.pipeline)
         pipeline = command.pipeline
-        pass.setBindGroup(0, command.tensors)
-        pass.setBindGroup(1, params, [index * MOST_PARAM_BYTES])
+        pass.setBindGroup(0, command.tensors, [(index - start) * MOST_PARAM_BYTES])
         pass.dispatchWorkgroups(command.grid[0], command.grid[1], command.grid[2])
         continue
       }
@@ -171,14 +142,14 @@ export class CommandQueue {
     pass?.end()
     this.#device.queue.submit([encoder.finish()])
   }
+}
 
-  #createUniforms(commands: number): GPUBuffer {
-    const usage = GPUBufferUsage.UNIFORM | GPUBufferUsage.COPY_DST
-    return this.#device.createBuffer({ label: 'parameters of kernels', size: commands * MOST_PARAM_BYTES, usage })
-  }
-
-  #bind(buffer: GPUBuffer): GPUBindGroup {
-    const resource = { buffer, size: MOST_PARAM_BYTES }
-    return this.#device.createBindGroup({ layout: this.paramsLayout, entries: [{ binding: 0, resource }] })
-  }
+function recordedCommands(commands: readonly Command[]): RecordedCommands {
+  const params = new Uint8Array(commands.length * MOST_PARAM_BYTES)
+  const written = new Set<DeviceBuffer>()
+  commands.forEach((command, index) => {
+    if (command.kind === 'dispatch') params.set(command.params, index * MOST_PARAM_BYTES)
+    for (const buffer of command.written) written.add(buffer)
+  })
+  return { commands, params, written }
 }

@@ -1,19 +1,23 @@
 import { BackendLostError, OutOfMemoryError, UnsupportedError } from '@phsa/core'
-import { type Command, CommandQueue, type RecordedCommands } from './command-queue.js'
-import { type BufferSlice, type DeviceBuffer, type KernelLaunch, MOST_PARAM_BYTES } from './kernel-launch.js'
+import { CommandQueue, type RecordedCommands } from './command-queue.js'
+import { type BufferSlice, type DeviceBuffer, type KernelLaunch, MOST_PARAM_BYTES, PARAMS_BINDING } from './kernel-launch.js'
 import { Pipelines } from './pipelines.js'
 
 /** Usage of every buffer that kernels work on. */
 const STORAGE_USAGE = () => GPUBufferUsage.STORAGE | GPUBufferUsage.COPY_SRC | GPUBufferUsage.COPY_DST
 /** Bind groups that are kept for launches with the same buffers. */
 const MOST_BIND_GROUPS = 4096
-/** Buffers from here on are checked for memory one by one; smaller ones fail with the device's own words. */
-const CHECKED_BYTES = 2 ** 20
 
 /** Subgroup sizes that a kernel may run with. */
 export interface SubgroupSizes {
   readonly min: number
   readonly max: number
+}
+
+/** A deferred error, and the last check that is told of it: every one until it is told, then those that were under way. */
+interface Failure {
+  readonly error: Error
+  lastCheck: number
 }
 
 /** A WebGPU device as kernels use it: buffers, launches in order, and what went wrong meanwhile. */
@@ -22,7 +26,7 @@ export class GpuDevice {
   /** Where the device has subgroup operations. */
   readonly subgroups: SubgroupSizes | undefined
   readonly hasF16: boolean
-  /** Whether subgroup matrices multiply 16 x 16 of f16 and add in f32: an experiment of Dawn's. */
+  /** See `matrixUnitsOf`. */
   readonly hasMatrixUnits: boolean
   /** Settles when the device is lost, unless `close` destroyed it. */
   readonly lost: Promise<BackendLostError>
@@ -31,23 +35,26 @@ export class GpuDevice {
   readonly #bindGroups = new Map<string, GPUBindGroup>()
   readonly #owned: boolean
   readonly #onError: (event: Event) => void
+  /** Answers to come about buffers. */
+  readonly #answers = new Set<Promise<void>>()
   #lastId = 0
-  #failure: Error | undefined
+  #lastCheck = 0
+  #failure: Failure | undefined
   #lostError: BackendLostError | undefined
   #closed = false
 
-  /** @param owned whether `close` destroys it */
-  constructor(gpu: GPUDevice, subgroups: SubgroupSizes | undefined, owned: boolean) {
+  /**
+   * @param owned whether `close` destroys it
+   * @param hasMatrixUnits see `matrixUnitsOf`
+   */
+  constructor(gpu: GPUDevice, subgroups: SubgroupSizes | undefined, owned: boolean, hasMatrixUnits = false) {
     this.gpu = gpu
     this.subgroups = subgroups
     this.hasF16 = gpu.features.has('shader-f16')
-    this.hasMatrixUnits = this.hasF16 && multipliesHalf(gpu)
+    this.hasMatrixUnits = hasMatrixUnits
     this.#owned = owned
     this.#queue = new CommandQueue(gpu)
-    this.#pipelines = new Pipelines(gpu, this.#queue.paramsLayout, (error) => {
-      // The cause of what the device says about the launch.
-      this.#failure = error
-    })
+    this.#pipelines = new Pipelines(gpu, (error) => this.#blame(error))
     this.#onError = (event) => {
       const { error } = event as GPUUncapturedErrorEvent
       const isMemory = error.constructor.name === 'GPUOutOfMemoryError'
@@ -63,46 +70,44 @@ export class GpuDevice {
     })
   }
 
-  get isLost(): boolean {
-    return this.#lostError !== undefined
-  }
-
   /** @throws BackendLostError */
   checkLost(): void {
     if (this.#lostError) throw this.#lostError
   }
 
-  /** Takes what went wrong since the last time: a deferred error of the work that was queued. */
+  /** What went wrong in the calls before this one: a deferred error. Checks that are under way when the first one is told are told it too, later ones not. */
   async takeFailure(): Promise<Error | undefined> {
-    await this.#pipelines.settled()
-    const failure = this.#lostError ?? this.#failure
-    this.#failure = undefined
-    return failure
+    const check = ++this.#lastCheck
+    // Answers come in the order of calls: with this one, errors of all calls before it are known.
+    this.gpu.pushErrorScope('validation')
+    await Promise.allSettled([this.gpu.popErrorScope(), this.#pipelines.settled(), ...this.#answers])
+    if (this.#lostError) return this.#lostError
+    if (!this.#failure || check > this.#failure.lastCheck) return undefined
+    this.#failure.lastCheck = Math.min(this.#failure.lastCheck, this.#lastCheck)
+    return this.#failure.error
   }
 
-  /** A buffer for kernels; WebGPU says later whether there was room. */
-  createBuffer(bytes: number): DeviceBuffer {
-    const checked = bytes >= CHECKED_BYTES
-    if (checked) this.gpu.pushErrorScope('out-of-memory')
+  /** A buffer for kernels; WebGPU says later whether there was room. @param noRoom called where there was not */
+  createBuffer(bytes: number, noRoom: () => void): DeviceBuffer {
+    this.gpu.pushErrorScope('out-of-memory')
     const buffer = this.gpu.createBuffer({ size: bytes, usage: STORAGE_USAGE() })
-    if (checked) {
-      this.gpu.popErrorScope().then(
-        (error) => {
-          if (error)
-            this.#fail(
-              new OutOfMemoryError(`The GPU has no room for ${bytes} bytes: ${error.message} Dispose tensors, or make fewer at once.`),
-            )
-        },
-        // Lost meanwhile, which is said elsewhere.
-        () => {},
-      )
-    }
-    return this.adopt(buffer)
+    const made: DeviceBuffer = { buffer, id: ++this.#lastId, version: 0 }
+    const answer = this.gpu.popErrorScope().then((error) => {
+      if (!error) return
+      made.isVoid = true
+      this.#blame(new OutOfMemoryError(`The GPU has no room for ${bytes} bytes: ${error.message} Dispose tensors, or make fewer at once.`))
+      noRoom()
+    })
+    // A device that is lost says so elsewhere.
+    const forget = () => void this.#answers.delete(done)
+    const done: Promise<void> = answer.then(forget, forget)
+    this.#answers.add(done)
+    return made
   }
 
-  /** A buffer that somebody else made. */
+  /** A buffer that somebody else made and may write without a word here. */
   adopt(buffer: GPUBuffer): DeviceBuffer {
-    return { buffer, id: ++this.#lastId, version: 0 }
+    return { buffer, id: ++this.#lastId, version: Number.NaN }
   }
 
   /** Queues a kernel; a grid with an extent of 0 is no launch. */
@@ -184,13 +189,8 @@ export class GpuDevice {
     this.#queue.beginRecording()
   }
 
-  endRecording(): readonly Command[] {
+  endRecording(): RecordedCommands {
     return this.#queue.endRecording()
-  }
-
-  /** Prepares recorded commands for `replay`. */
-  keep(commands: readonly Command[]): RecordedCommands {
-    return this.#queue.keep(commands)
   }
 
   /** Submits recorded commands again, behind what is queued. */
@@ -218,34 +218,22 @@ export class GpuDevice {
     const known = this.#bindGroups.get(key)
     if (known) return known
     if (this.#bindGroups.size >= MOST_BIND_GROUPS) this.#bindGroups.clear()
-    const entries = bindings.map(({ storage, offset, bytes }, binding) => ({
+    const entries: GPUBindGroupEntry[] = bindings.map(({ storage, offset, bytes }, binding) => ({
       binding,
       resource: { buffer: storage.buffer, offset, size: bytes },
     }))
+    entries.push({ binding: PARAMS_BINDING, resource: { buffer: this.#queue.params, size: MOST_PARAM_BYTES } })
     const made = this.gpu.createBindGroup({ label, layout, entries })
     this.#bindGroups.set(key, made)
     return made
   }
 
-  #fail(error: Error): void {
-    this.#failure ??= error
+  /** An error of a shader or a buffer is the cause of what the device says about the launches with it, which may be known earlier. */
+  #blame(error: Error): void {
+    this.#failure = { error, lastCheck: Infinity }
   }
-}
 
-/** What Dawn says of a product of subgroup matrices. */
-interface SubgroupMatrixConfig {
-  readonly componentType: string
-  readonly resultComponentType: string
-  readonly M: number
-  readonly N: number
-  readonly K: number
-}
-
-function multipliesHalf({ features, adapterInfo }: GPUDevice): boolean {
-  if (!features.has('chromium-experimental-subgroup-matrix')) return false
-  const { subgroupMatrixConfigs = [] }: GPUAdapterInfo & { readonly subgroupMatrixConfigs?: readonly SubgroupMatrixConfig[] } = adapterInfo
-  return subgroupMatrixConfigs.some(
-    ({ componentType, resultComponentType, M, N, K }) =>
-      componentType === 'f16' && resultComponentType === 'f32' && [M, N, K].every((extent) => extent === 16),
-  )
+  #fail(error: Error): void {
+    if (this.#failure?.lastCheck !== Infinity) this.#failure = { error, lastCheck: Infinity }
+  }
 }

@@ -13,8 +13,10 @@ export interface DeviceBuffer {
   readonly buffer: GPUBuffer
   /** Number of this buffer, never given to another one. */
   readonly id: number
-  /** Grows with everything that is queued to change it. */
+  /** Grows with everything that is queued to change it; NaN, which equals no version, where others change it too. */
   version: number
+  /** There was no room for it: nothing can be done with it. */
+  isVoid?: boolean
 }
 
 /** A storage buffer of a kernel, in the order of its bindings: `@group(0) @binding(0)` on. */
@@ -29,7 +31,7 @@ export interface KernelLaunch {
   /** Values of the kernel's `override` constants. */
   readonly constants: Readonly<Record<string, number>>
   readonly bindings: readonly Binding[]
-  /** The kernel's `@group(1) @binding(0) var<uniform> params`: at most `MOST_PARAM_BYTES`, see `packParams`. */
+  /** The kernel's `@group(0) @binding(8) var<uniform> params`: at most `MOST_PARAM_BYTES`, see `packParams`. */
   readonly params: Uint8Array<ArrayBuffer>
   /** Workgroups; an extent of 0 is no launch. */
   readonly grid: readonly [number, number, number]
@@ -37,3 +39,5 @@ export interface KernelLaunch {
 
 /** Room for a kernel's parameters. */
 export const MOST_PARAM_BYTES = 256
+/** Binding of a kernel's parameters, behind as many storage buffers as a kernel may bind everywhere. */
+export const PARAMS_BINDING = 8

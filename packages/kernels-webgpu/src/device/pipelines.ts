@@ -1,4 +1,4 @@
-import type { Binding } from './kernel-launch.js'
+import { type Binding, MOST_PARAM_BYTES, PARAMS_BINDING } from './kernel-launch.js'
 import { type ElementType, type Kernel, type ShaderPart, type ShaderText, shaderText } from './shader-part.js'
 
 /** What a pipeline is compiled for. */
@@ -36,19 +36,16 @@ interface CompiledModule {
 export class Pipelines {
   readonly #device: GPUDevice
   readonly #fail: (error: Error) => void
-  readonly #params: GPUBindGroupLayout
   readonly #layouts = new Map<string, { tensors: GPUBindGroupLayout; pipeline: GPUPipelineLayout }>()
   readonly #modules = new Map<string, CompiledModule>()
   readonly #kernels: Kernels = { next: new Map(), pipelines: new Map() }
   readonly #checks = new Set<Promise<unknown>>()
 
   /**
-   * @param params layout of the parameters, group 1
    * @param fail takes what is wrong with a shader, with file and line
    */
-  constructor(device: GPUDevice, params: GPUBindGroupLayout, fail: (error: Error) => void) {
+  constructor(device: GPUDevice, fail: (error: Error) => void) {
     this.#device = device
-    this.#params = params
     this.#fail = fail
   }
 
@@ -147,8 +144,10 @@ export class Pipelines {
         buffer: { type: access === 'read' ? 'read-only-storage' : 'storage' },
       }),
     )
+    const params = { type: 'uniform', hasDynamicOffset: true, minBindingSize: MOST_PARAM_BYTES } as const
+    entries.push({ binding: PARAMS_BINDING, visibility: GPUShaderStage.COMPUTE, buffer: params })
     const tensors = this.#device.createBindGroupLayout({ entries })
-    const made = { tensors, pipeline: this.#device.createPipelineLayout({ bindGroupLayouts: [tensors, this.#params] }) }
+    const made = { tensors, pipeline: this.#device.createPipelineLayout({ bindGroupLayouts: [tensors] }) }
     this.#layouts.set(key, made)
     return made
   }

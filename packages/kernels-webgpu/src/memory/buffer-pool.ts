@@ -1,5 +1,4 @@
 import type { DeviceBuffer } from '../device/kernel-launch.js'
-import { sizeClass } from './size-class.js'
 
 /** Memory that is taken. */
 export interface Allocation {
@@ -26,15 +25,18 @@ export class BufferPool {
     this.#source = source
   }
 
-  /** A buffer with undefined contents. */
+  /** A buffer with undefined contents. @param bytes of a size class */
   take(bytes: number): Allocation {
-    const size = sizeClass(bytes)
-    const memory = this.#free.get(size)?.pop() ?? this.#source.create(size)
-    return { memory, bytes: size }
+    const memory = this.#free.get(bytes)?.pop() ?? this.#source.create(bytes)
+    return { memory, bytes }
   }
 
   /** Takes a buffer back that nobody uses any more. */
   release({ memory, bytes }: Allocation): void {
+    if (memory.isVoid) {
+      this.#source.destroy(memory)
+      return
+    }
     const list = this.#free.get(bytes)
     if (list) list.push(memory)
     else this.#free.set(bytes, [memory])

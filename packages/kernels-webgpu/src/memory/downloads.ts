@@ -32,15 +32,15 @@ export class Downloads {
     if (source.bytes > 0) this.#device.copyOut(source, staging)
     this.#device.flush()
     try {
-      await staging.mapAsync(GPUMapMode.READ)
-    } catch (cause) {
+      // Asked for now: what fails in later calls is not this one's.
+      const checked = this.#device.takeFailure()
+      const unmapped = await staging.mapAsync(GPUMapMode.READ).catch((cause: unknown) => ({ cause }))
       // A device that is lost says so a turn later.
-      await Promise.race([this.#device.lost, new Promise((resolve) => setTimeout(resolve, 100))])
-      throw (await this.#device.takeFailure()) ?? cause
-    }
-    try {
-      const failure = await this.#device.takeFailure()
+      if (unmapped) await Promise.race([this.#device.lost, new Promise((resolve) => setTimeout(resolve, 100))])
+      this.#device.checkLost()
+      const failure = await checked
       if (failure) throw failure
+      if (unmapped) throw unmapped.cause
       return read(staging.getMappedRange())
     } finally {
       staging.destroy()

@@ -1,5 +1,4 @@
 import type { Allocation, BufferPool } from './buffer-pool.js'
-import { sizeClass } from './size-class.js'
 
 /**
  * Memory of one recorded step, whose commands name its buffers for good: it is used again inside of the step, and by nobody else until the recording
@@ -16,8 +15,7 @@ export class StepPool {
 
   /** As `BufferPool.take`. */
   take(bytes: number): Allocation {
-    const size = sizeClass(bytes)
-    const index = this.#free.findIndex((each) => each.bytes === size)
+    const index = this.#free.findIndex((each) => each.bytes === bytes)
     return index < 0 ? this.#source.take(bytes) : this.#free.splice(index, 1)[0]
   }
 

@@ -63,7 +63,6 @@ export class WebgpuMemory implements Memory {
   readonly #held = new Map<object, () => void>()
   readonly #live = new Set<DeviceBuffer>()
   readonly #stepPools = new Set<StepPool>()
-  readonly #whenClosed: (() => void)[] = []
   #pool: Pool
   /** Tensors made while a step is recorded. */
   #recorded: WebgpuTensor[] | undefined
@@ -74,7 +73,7 @@ export class WebgpuMemory implements Memory {
     this.#device = device
     this.#buffers = new BufferPool({
       create: (bytes) => {
-        const memory = device.createBuffer(bytes)
+        const memory = device.createBuffer(bytes, () => this.#giveBack())
         this.#live.add(memory)
         return memory
       },
@@ -118,7 +117,7 @@ export class WebgpuMemory implements Memory {
   }
 
   zero(tensor: Tensor): void {
-    this.#device.clear(this.slice(this.#read('tensor', tensor)))
+    this.#device.clear(this.#elements(this.#read('tensor', tensor)))
   }
 
   copy(source: Tensor, target: Tensor): void {
@@ -127,7 +126,7 @@ export class WebgpuMemory implements Memory {
     checkCopy(from, to)
     const count = elementCount(from.shape)
     if (count === 0 || from.storage === to.storage) return
-    if (from.dtype === to.dtype) this.#device.copy(this.slice(from), this.slice(to))
+    if (from.dtype === to.dtype) this.#device.copy(this.#elements(from), this.#elements(to))
     else convert(this.#device, this.slice(from), this.slice(to), from.dtype, count)
   }
 
@@ -250,17 +249,11 @@ export class WebgpuMemory implements Memory {
     }
   }
 
-  /** Has `run` called when the backend is disposed, before its buffers go. */
-  onClose(run: () => void): void {
-    this.#whenClosed.push(run)
-  }
-
   /** Destroys every buffer; every call is a DisposedError from now on. Downloads that are pending still arrive. */
   close(): void {
     if (this.#closed) return
     this.#checkNotRecording('the dispose of the backend')
     this.#closed = true
-    for (const run of this.#whenClosed) run()
     this.#held.clear()
     this.#bytes = 0
     const end = () => {
@@ -308,7 +301,21 @@ export class WebgpuMemory implements Memory {
     if (wanted > most)
       throw new OutOfMemoryError(`${what} needs ${wanted} bytes; buffers of this device have at most ${most}. Split it, or use f16.`)
     // The step between size classes may pass the limit that the request itself keeps.
-    return sizeClass(wanted) > most ? this.#pool.take(most) : this.#pool.take(wanted)
+    return this.#pool.take(Math.min(sizeClass(wanted), most))
+  }
+
+  /** Gives the device, which had no room, all that is free. */
+  #giveBack(): void {
+    if (this.#closed) return
+    // Queued commands and bind groups may name it.
+    this.#device.flush()
+    this.#device.forgetBindGroups()
+    this.#buffers.giveBack()
+  }
+
+  /** A tensor's elements as copies see them: a multiple of 4 bytes, and no more, because what follows in a wrapped buffer is its owner's. */
+  #elements(tensor: WebgpuTensor): BufferSlice {
+    return { ...this.slice(tensor), bytes: Math.ceil((elementCount(tensor.shape) * bytesPerElement[tensor.dtype]) / 4) * 4 }
   }
 
   #checkNotRecording(what: string): void {

@@ -56,5 +56,7 @@ export function productBindings(
 /** Whether rows in memory, and where they begin, are multiples of four elements in all three matrices. */
 export function isWide({ rows, columns, depth, left, right, result }: MatrixProduct): boolean {
   const extents = [left.transposed ? rows : depth, right.transposed ? depth : columns, columns]
-  return [left, right, result].every(({ first, stride }, index) => first % 4 === 0 && stride % 4 === 0 && extents[index] % 4 === 0)
+  return [left, right, result].every(
+    ({ first, stride }, index) => first % 4 === 0 && stride % 4 === 0 && extents[index] > 0 && extents[index] % 4 === 0,
+  )
 }

@@ -9,7 +9,7 @@ export interface TilePlan {
   readonly units: boolean
   /** Rows and columns of a tile. */
   readonly tile: 64 | 128
-  /** Steps of depth that lie in workgroup memory. */
+  /** Steps of depth that lie in workgroup memory of matmul.wgsl. */
   readonly stages: 1 | 2
   /** Workgroups that share the depth of a tile. */
   readonly parts: number
@@ -24,45 +24,56 @@ export interface TileDevice extends Pick<GpuDevice, 'hasMatrixUnits' | 'subgroup
 
 /** Invocations of a subgroup that matmul_units.wgsl is written for: their registers hold a quarter of a tile. */
 export const UNITS_SUBGROUP = 32
-/** Workgroup memory of matmul_units.wgsl: tiles of both operands and four matrices of results. */
+/** Workgroup memory of matmul_units.wgsl: tiles of both operands, and a matrix of results for each subgroup. */
 const UNITS_BYTES = 2 * 128 * 40 * 2 + 4 * 256 * 4
-/** Depths of a step of matmul.wgsl and matmul_units.wgsl. */
+/** Depth of a step of matmul.wgsl. */
 const TILE_DEPTH = 16
+/** Workgroup memory of two stages of large tiles. */
+const TWO_STAGE_BYTES = 2 * 2 * 128 * TILE_DEPTH * Float32Array.BYTES_PER_ELEMENT
+/** Depth of a step of matmul_units.wgsl. */
 const UNITS_DEPTH = 32
 /** A part is no shorter: writing its sums and adding them costs about as much. */
 const LEAST_PART_DEPTH = 256
-/** Workgroups that fill a large GPU. */
-const WANTED_WORKGROUPS: Readonly<Record<TilePlan['tile'], number>> = { 128: 192, 64: 512 }
+/** So many tiles keep a large GPU busy; fewer share the depth until there are as many workgroups as `WANTED_WORKGROUPS`, where it is deep enough. */
+const ENOUGH_TILES: Readonly<Record<TilePlan['tile'], number>> = { 128: 256, 64: 256 }
+const WANTED_WORKGROUPS: Readonly<Record<TilePlan['tile'], number>> = { 128: 384, 64: 512 }
+/** Fewer workgroups than these leave a large GPU idle: small tiles make more. */
+const LEAST_LARGE = 192
 /** Sums of all parts at most. */
 const MOST_SUM_BYTES = 2 ** 26
 
 /** Matrix units where they take the product; else large tiles where there are enough of them, and small ones where not. Few tiles share the depth. */
 export function tilePlan(device: TileDevice, product: MatrixProduct): TilePlan {
+  if (fitsUnits(device, product)) return { units: true, tile: 128, stages: 1, ...partsOf(product, 128, UNITS_DEPTH) }
+  const large = { units: false, tile: 128, ...partsOf(product, 128, TILE_DEPTH) } as const
+  const stages = device.gpu.limits.maxComputeWorkgroupStorageSize >= TWO_STAGE_BYTES ? 2 : 1
+  if (tilesOf(product, 128) * large.parts >= LEAST_LARGE) return { ...large, stages }
+  return { units: false, tile: 64, stages: 1, ...partsOf(product, 64, TILE_DEPTH) }
+}
+
+function tilesOf({ rows, columns }: MatrixProduct, tile: TilePlan['tile']): number {
+  return Math.ceil(rows / tile) * Math.ceil(columns / tile)
+}
+
+/** @param step what the depth of a part is a multiple of */
+function partsOf(product: MatrixProduct, tile: TilePlan['tile'], step: number): Pick<TilePlan, 'parts' | 'partDepth'> {
   const { rows, columns, depth } = product
-  const tilesOf = (tile: TilePlan['tile']) => Math.ceil(rows / tile) * Math.ceil(columns / tile)
-  const units = fitsUnits(device, product)
-  const tile = units || tilesOf(128) >= WANTED_WORKGROUPS[128] / 2 ? 128 : 64
-  const stageBytes = 2 * tile * TILE_DEPTH * Float32Array.BYTES_PER_ELEMENT
-  const wantedParts = Math.min(
-    Math.floor(WANTED_WORKGROUPS[tile] / tilesOf(tile)),
+  const tiles = tilesOf(product, tile)
+  const wanted = Math.min(
+    tiles >= ENOUGH_TILES[tile] ? 1 : Math.ceil(WANTED_WORKGROUPS[tile] / tiles),
     Math.floor(depth / LEAST_PART_DEPTH),
     Math.floor(MOST_SUM_BYTES / (rows * columns * ELEMENT_BYTES.f32)),
   )
-  const step = units ? UNITS_DEPTH : TILE_DEPTH
-  const partDepth = Math.max(step, Math.ceil(depth / Math.max(1, wantedParts) / step) * step)
-  return {
-    units,
-    tile,
-    stages: 2 * stageBytes <= device.gpu.limits.maxComputeWorkgroupStorageSize ? 2 : 1,
-    parts: Math.max(1, Math.ceil(depth / partDepth)),
-    partDepth,
-  }
+  const partDepth = Math.max(step, Math.ceil(depth / Math.max(1, wanted) / step) * step)
+  return { parts: Math.max(1, Math.ceil(depth / partDepth)), partDepth }
 }
 
 function fitsUnits({ hasMatrixUnits, subgroups, gpu }: TileDevice, product: MatrixProduct): boolean {
   return (
     hasMatrixUnits &&
     product.element === 'f16' &&
+    // Transposed, matrix units are no faster.
+    !product.left.transposed &&
     subgroups?.min === UNITS_SUBGROUP &&
     subgroups.max === UNITS_SUBGROUP &&
     gpu.limits.maxComputeWorkgroupStorageSize >= UNITS_BYTES &&
