@@ -15,6 +15,7 @@ import {
   validSpec,
 } from '@phsa/core'
 import { attentionSupport } from './attention/attention-support.js'
+import { sampleOf } from './attention/sample-problem.js'
 import { SequenceNumbers } from './attention/sequence-numbers.js'
 import { webgpuAttention } from './attention/webgpu-attention.js'
 import { captureStep } from './capture-step.js'
@@ -78,9 +79,27 @@ export class WebgpuBackend implements WebgpuModelBackend {
     return valid.ok ? attentionSupport(spec) : valid
   }
 
+  /** Compiles the forward kernels, for prompts and for single tokens; those of gradients follow with their first call. */
   async prepare(specs: readonly AttentionSpec[]): Promise<void> {
-    this.memory.checkOpen()
-    for (const spec of specs) checkSpec(this.memory.owner, spec)
+    const { memory } = this
+    memory.checkOpen()
+    for (const spec of specs) checkSpec(memory.owner, spec)
+    for (const spec of specs) {
+      const sample = sampleOf(memory, this.attention, spec)
+      // What is copied there is not, because nothing runs.
+      this.#numbers.forget()
+      try {
+        await this.#device.compile(() => {
+          try {
+            sample.run()
+          } finally {
+            this.#numbers.forget()
+          }
+        })
+      } finally {
+        sample.dispose()
+      }
+    }
   }
 
   /** Records a step as a list of commands. */

@@ -4,27 +4,17 @@
  *
  * - PHSA_WEBGPU_CASES in Node on SwiftShader, PHSA_LEAST_CASES there on a device with WebGPU's defaults, PHSA_LAVAPIPE_CASES in Node on lavapipe,
  *   PHSA_BROWSER_CASES in Chromium
+ * - PHSA_FIXTURES for attention fixtures in Node
  */
 export function chosenCases(variable: string, usual: readonly string[]): readonly string[] {
   return process.env[variable]?.split(',').filter(Boolean) ?? usual
 }
 
-/** In Chromium, where a case costs most: one or two small ones of each kind. */
-export const BROWSER_CASES = [
-  'f32/memory/*',
-  'f32/errors/*',
-  'f32/*/m8-t9',
-  'f32/nan-poison/decode',
-  'f32/ops/add',
-  'f32/ops/rms-norm-5x96',
-  'f32/ops/rms-norm-backward-37x130',
-  'f32/ops/linear-5x1100x17',
-  'f32/ops/linear-backward-5x1100x17',
-  'f32/ops/swiglu-far',
-  'f32/ops/swiglu-backward',
-  'f32/ops/cross-entropy-far',
-  'f32/ops/cross-entropy-far-backward',
-]
+/** In Chromium: one or two small ones of each kind of attention; the model fixture has the operations. */
+export const BROWSER_CASES = ['f32/memory/*', 'f32/errors/*', 'f32/*/m8-t9', 'f32/nan-poison/decode', 'f32/ops/linear-5x1100x17']
+
+/** Attention fixtures, by name: `small` and those that compile the same kernels, and head dimension 128. PHSA_FIXTURES names others. */
+export const NODE_FIXTURES = ['small', 'sub-blocks', 'wide-blocks', 'qwen-heads']
 
 /** What has a path of its own where a device has no subgroups. */
 export const LEAST_CASES = [
@@ -42,10 +32,7 @@ export const LEAST_CASES = [
   'f32/ops/sample*',
 ]
 
-/**
- * In Node on SwiftShader: everything that compiles fast, and of attention one head dimension and group; the others are in the fixtures of
- * `fixtures.test.ts`.
- */
+/** In Node on SwiftShader: everything that compiles fast, and of attention one head dimension and group. */
 export const NODE_CASES = [
   '*32/memory/*',
   'f32/errors/*',

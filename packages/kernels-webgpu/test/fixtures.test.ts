@@ -1,9 +1,10 @@
 import { readdirSync, readFileSync } from 'node:fs'
 import { fileURLToPath } from 'node:url'
-import { verifyAttentionFixture } from '@phsa/core/testing'
+import { casePattern, verifyAttentionFixture } from '@phsa/core/testing'
 import type { WebgpuModelBackend } from '@phsa/kernels-webgpu'
 import { verifyModelFixture } from '@phsa/model'
 import { afterAll, beforeAll, describe, expect, test, vi } from 'vitest'
+import { chosenCases, NODE_FIXTURES } from './chosen-cases.js'
 import { openWebgpu, webgpuUnavailable } from './open-webgpu.js'
 
 // Software adapters compile for seconds, on a busy machine for minutes.
@@ -19,7 +20,9 @@ describe.skipIf(unavailable)(`results that were computed elsewhere (spec 11)${un
   })
   afterAll(() => backend.dispose())
 
-  test.each(readdirSync(`${fixtures}attention`).filter((name) => name.endsWith('.safetensors')))('attention/%s', async (name) => {
+  const names = readdirSync(`${fixtures}attention`).filter((name) => name.endsWith('.safetensors'))
+  const chosen = chosenCases('PHSA_FIXTURES', NODE_FIXTURES).map((glob) => casePattern(`${glob}.safetensors`))
+  test.each(names.filter((name) => chosen.some((matches) => matches(name))))('attention/%s', async (name) => {
     const { checks } = await verifyAttentionFixture(readFileSync(`${fixtures}attention/${name}`), backend)
     expect(checks.length).toBeGreaterThan(9)
     expect(checks.filter(({ ok }) => !ok)).toEqual([])

@@ -41,6 +41,8 @@ export class GpuDevice {
   #lastCheck = 0
   #failure: Failure | undefined
   #lostError: BackendLostError | undefined
+  /** What `compile` waits for, while it runs. */
+  #compiling: Promise<void>[] | undefined
   #closed = false
 
   /**
@@ -128,6 +130,10 @@ export class GpuDevice {
         `${kernel.name} would bind ${bytes} bytes of one tensor; kernels of this device see at most ${mostBytes} at once. Use fewer tokens, or f16 instead of f32.`,
       )
     }
+    if (this.#compiling) {
+      this.#compiling.push(this.#pipelines.prepare({ kernel, element, constants, bindings }))
+      return
+    }
     const { pipeline, tensors } = this.#pipelines.get({ kernel, element, constants, bindings })
     this.#queue.push({
       kind: 'dispatch',
@@ -137,6 +143,20 @@ export class GpuDevice {
       grid,
       written,
     })
+  }
+
+  /** Compiles what `run` launches, beside other work, and runs nothing of it. @throws Error with file and line */
+  async compile(run: () => void): Promise<void> {
+    const compiling: Promise<void>[] = []
+    this.beginRecording()
+    this.#compiling = compiling
+    try {
+      run()
+    } finally {
+      this.#compiling = undefined
+      this.endRecording()
+    }
+    await Promise.all(compiling)
   }
 
   /** Compiles a kernel beside other work. */
