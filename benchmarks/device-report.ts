@@ -1,5 +1,5 @@
 // Merges what calls of `bench-attention` left (ours.json, peers*.json; a folder a call) into results/<device>.json, and writes the tables of the
-// CUDA package's README and the plots from it. A folder of `bench-decode` (decode.json) becomes results/<device>-decode.json.
+// CUDA package's README and the plots from it. A folder of `bench-decode` (decode.json) becomes results/<device>-decode.json and a table there.
 // Usage: npx tsx --tsconfig tsconfig.base.json benchmarks/device-report.ts FOLDER...
 import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
@@ -8,6 +8,7 @@ import type { DeviceResult } from './attention/device-result.js'
 import type { DecodeResult } from './decode/decode-result.js'
 import { lengthPlot, topKPlot } from './report/cost-plots.js'
 import { decodeReport } from './report/decode-report.js'
+import { decodeTable } from './report/decode-table.js'
 import { replaceSection } from './report/generated-section.js'
 import { type BenchRun, deviceName, deviceSlug, mergeResults } from './report/merge-results.js'
 import type { PeersResult } from './report/peers-result.js'
@@ -29,8 +30,10 @@ if (folders.length > 0) writeAttention(mergeResults(folders.map(readRun)))
 
 function writeDecode(result: DecodeResult): void {
   const file = `benchmarks/results/${deviceSlug(result)}-decode.json`
-  writeFileSync(join(root, file), `${JSON.stringify(decodeReport(result), undefined, 2)}\n`)
-  console.log(file)
+  const report = decodeReport(result)
+  writeFileSync(join(root, file), `${JSON.stringify(report, undefined, 2)}\n`)
+  writeFileSync(README, replaceSection(readFileSync(README, 'utf8'), 'decode', decodeTable(report)))
+  console.log(`${file} and the README of kernels-cuda`)
 }
 
 function writeAttention(report: ReturnType<typeof mergeResults>): void {
