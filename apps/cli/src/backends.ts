@@ -11,6 +11,7 @@ import {
 import type { TfjsOptions } from '@phsa/kernels-tfjs'
 import type { WebgpuModelBackend } from '@phsa/kernels-webgpu'
 import { UsageError } from './usage-error.js'
+import { hasVulkanDriver } from './vulkan-drivers.js'
 
 /** A way to get a backend. The factory rejects with `BackendUnavailableError` and the reason where it cannot work. */
 export interface BackendEntry {
@@ -114,6 +115,10 @@ async function openWebgpu(): Promise<WebgpuModelBackend> {
 
 /** WebGPU on a GPU. Vulkan in software is for tests: it takes the host's cores as TensorFlow.js does, and is slower than that. */
 async function openHardwareWebgpu(): Promise<ModelBackend> {
+  // Nobody asked for it by name: it must not fill the terminal with what the Vulkan loader has to say.
+  if (process.platform === 'linux' && !hasVulkanDriver(process.env)) {
+    throw new BackendUnavailableError('WebGPU has no GPU here: there is no Vulkan driver (VK_DRIVER_FILES names one that is elsewhere).')
+  }
   const backend = await openWebgpu()
   if (!backend.gpuDevice.adapterInfo.isFallbackAdapter) return backend
   const { device } = backend
