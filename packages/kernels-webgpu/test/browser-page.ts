@@ -1,4 +1,4 @@
-import { type CaseResult, ConformanceSession, conformanceCases, failureText, verifyAttentionFixture } from '@phsa/core/testing'
+import { type CaseResult, ConformanceSession, conformanceCases, failureText } from '@phsa/core/testing'
 import { webgpu } from '@phsa/kernels-webgpu'
 import { type ModelFiles, verifyModelFixture } from '@phsa/model'
 
@@ -8,15 +8,13 @@ export interface BrowserPage {
   open(): Promise<{ device?: string; unavailable?: string }>
   /** Runs one case of the conformance suite. */
   runCase(name: string): Promise<{ outcome: CaseResult['outcome']; text: string }>
-  /** Compares with an attention fixture at this address: how many checks, and those that are out of bounds. */
-  verifyAttention(address: string): Promise<Verdict>
   /** Compares with the model fixture in the folder at this address. */
   verifyModel(address: string): Promise<Verdict>
   /** Loses the device while a backend holds a tensor: what a download and `lost` say, and the device of a new backend. */
   loseDevice(): Promise<string[]>
 }
 
-/** Checks with fixtures. */
+/** Checks with a fixture. */
 export interface Verdict {
   readonly checks: number
   readonly wrong: readonly string[]
@@ -39,13 +37,6 @@ const page: BrowserPage = {
     if (!session || !found) throw new Error(`${name} is not a case, or there is no backend`)
     const result = await session.run(found)
     return { outcome: result.outcome, text: failureText(result) }
-  },
-
-  async verifyAttention(address) {
-    const backend = await webgpu()
-    const { checks } = await verifyAttentionFixture(await bytesOf(address), backend)
-    backend.dispose()
-    return { checks: checks.length, wrong: checks.filter(({ ok }) => !ok).map((check) => JSON.stringify(check)) }
   },
 
   async verifyModel(address) {
