@@ -15,8 +15,9 @@ export interface BenchAttention {
   /** Short sequences and few calls, to see that everything works. */
   readonly small: boolean
   readonly groups: readonly RowGroup[]
-  /** Least length of a sequence that is measured. */
+  /** Least and largest length of a sequence that is measured. */
   readonly from: number
+  readonly to: number
   /** What would not be done after so many seconds is left out. */
   readonly seconds: number
   /** Takes the result so far, after each row. */
@@ -40,6 +41,7 @@ export async function benchAttention({
   small,
   groups,
   from: least,
+  to: most,
   seconds,
   write,
   log,
@@ -67,7 +69,8 @@ export async function benchAttention({
     write(result)
   }
   const source = new AttentionDataSource()
-  const problems = (small ? smallProblems(groups) : plannedProblems(groups)).filter(({ length }) => length >= least)
+  const planned = small ? smallProblems(groups) : plannedProblems(groups)
+  const problems = planned.filter(({ length }) => length >= least && length <= most)
   const checksMemory = groups.includes('table')
   try {
     for (const problem of problems) {

@@ -13,12 +13,13 @@ const { values } = parseArgs({
     small: { type: 'boolean' },
     only: { type: 'string', multiple: true },
     from: { type: 'string' },
+    to: { type: 'string' },
   },
 })
-const { out, commit, seconds = '150', small = false, only, from = '0' } = values
+const { out, commit, seconds = '150', small = false, only, from = '0', to = 'Infinity' } = values
 const groups = ROW_GROUPS.filter((group) => only === undefined || only.includes(group))
-if (out === undefined || !(Number(seconds) >= 0) || !(Number(from) >= 0) || groups.length < new Set(only).size) {
-  console.error(`usage: --out FILE [--seconds N] [--small] [--from LENGTH] [--commit HASH] [--only ${ROW_GROUPS.join('|')}]...`)
+if (out === undefined || !(Number(seconds) >= 0) || !(Number(from) >= 0) || !(Number(to) >= 0) || groups.length < new Set(only).size) {
+  console.error(`usage: --out FILE [--seconds N] [--small] [--from LENGTH] [--to LENGTH] [--commit HASH] [--only ${ROW_GROUPS.join('|')}]...`)
   process.exit(2)
 }
 
@@ -29,6 +30,7 @@ try {
     small,
     groups,
     from: Number(from),
+    to: Number(to),
     seconds: Number(seconds),
     // Whole or not at all: a run that is stopped leaves what it had.
     write: (result) => {
