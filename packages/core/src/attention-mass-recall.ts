@@ -9,6 +9,8 @@ import type { BlockScores } from './top-blocks.js'
 export interface MassRecall {
   /** Share of the dense attention probability on visible keys, 0 to 1: mean over queries, KV heads and the heads of their groups. */
   readonly recall: number
+  /** The same of each KV head alone, [Hkv]. */
+  readonly byHead: readonly number[]
   /** 1 - recall. */
   readonly loss: number
   /** Queries that were averaged. */
@@ -38,16 +40,18 @@ export function attentionMassRecall(
       `no measured query stands at position ${past} or later, where recall is defined; measure a longer text.`,
     )
   }
-  let sum = 0
-  for (let head = 0; head < spec.kvHeads; head++) {
+  const group = spec.heads / spec.kvHeads
+  const byHead = Array.from({ length: spec.kvHeads }, (_, head) => {
+    let sum = 0
     for (const row of measured) {
       const flat = head * positions.length + row
       const chosen = Array.from({ length: spec.topK }, (_, rank) => selected[flat * spec.topK + rank])
       sum += visibleMass(values, flat * maxBlocks, maxBlocks, new Set(chosen), candidateBlocks(spec, positions[row]))
     }
-  }
-  const recall = sum / (spec.heads * measured.length)
-  return { recall, loss: 1 - recall, queries: measured.length }
+    return sum / (group * measured.length)
+  })
+  const recall = byHead.reduce((sum, share) => sum + share, 0) / spec.kvHeads
+  return { recall, byHead, loss: 1 - recall, queries: measured.length }
 }
 
 /** Blocks past the query hold no mass, so everything but the candidates left out is visible. */

@@ -27,9 +27,10 @@ describe('attentionMassRecall', () => {
   const mass = { values, maxBlocks: 5, positions: [39] }
 
   test('adds what the chosen and the forced blocks hold, over the heads of each group', () => {
-    const { recall, loss, queries } = attentionMassRecall(mass, [1, 2], spec)
+    const { recall, byHead, loss, queries } = attentionMassRecall(mass, [1, 2], spec)
     // Group 0 sees 0.1 + 0.5 + 0.1, group 1 sees 0.3 + 0 + 0.1.
     expect(recall).toBeCloseTo((0.7 + 0.4) / 2, 12)
+    expect(byHead.map((share) => Number(share.toFixed(12)))).toEqual([0.7, 0.4])
     expect(loss).toBeCloseTo(0.45, 12)
     expect(queries).toBe(1)
   })

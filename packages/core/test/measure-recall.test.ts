@@ -48,7 +48,7 @@ describe('measureRecall', () => {
     const before = backend.memory.usage().tensors
     const [measured] = await measureRecall(backend, input, [input.chosen])
     // Block 4 is local at position 35: head 0 sees 0.5 + 0.25, head 1 sees 0.25 + 0.25.
-    expect(measured).toEqual({ recall: 0.625, loss: 0.375, queries: 1, selectionRecall: 0.5 })
+    expect(measured).toEqual({ recall: 0.625, byHead: [0.75, 0.5], loss: 0.375, queries: 1, selectionRecall: 0.5 })
     expect(asked).toEqual([[3, -1]])
     expect(backend.memory.usage().tensors).toBe(before)
   })
@@ -65,7 +65,7 @@ describe('measureRecall', () => {
     const input = recallInput(backend, [3])
     const selected = backend.memory.alloc([2, 46, 0], 'i32')
     const [measured] = await measureRecall(backend, input, [{ selected, spec: { ...spec, topK: 0 } }])
-    expect(measured).toEqual({ recall: 0.25, loss: 0.75, queries: 1 })
+    expect(measured).toEqual({ recall: 0.25, byHead: [0.25, 0.25], loss: 0.75, queries: 1 })
   })
 
   test('several selections share the masses and count the same positions; dense has nothing to choose', async () => {
@@ -81,10 +81,10 @@ describe('measureRecall', () => {
     ])
     // Without a selection it is the oracle's: block 1 of both heads.
     expect(measured).toEqual([
-      { recall: 0.25, loss: 0.75, queries: 1 },
-      { recall: 0.625, loss: 0.375, queries: 1, selectionRecall: 0.5 },
-      { recall: 0.75, loss: 0.25, queries: 1, selectionRecall: 1 },
-      { recall: 1, loss: 0, queries: 1 },
+      { recall: 0.25, byHead: [0.25, 0.25], loss: 0.75, queries: 1 },
+      { recall: 0.625, byHead: [0.75, 0.5], loss: 0.375, queries: 1, selectionRecall: 0.5 },
+      { recall: 0.75, byHead: [0.75, 0.75], loss: 0.25, queries: 1, selectionRecall: 1 },
+      { recall: 1, byHead: [1, 1], loss: 0, queries: 1 },
     ])
     expect(asked).toEqual([[3]])
   })
