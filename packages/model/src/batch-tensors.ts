@@ -1,4 +1,13 @@
-import { type LayerWeights, type Layout, PackedLayout, type RopeTable, type Tensor, uploadLayout, uploadTokenWeights } from '@phsa/core'
+import {
+  disposeLayout,
+  type LayerWeights,
+  type Layout,
+  PackedLayout,
+  type RopeTable,
+  type Tensor,
+  uploadLayout,
+  uploadTokenWeights,
+} from '@phsa/core'
 import type { LayerPlan } from './attention-choice.js'
 import type { DecoderConfig } from './decoder-config.js'
 import type { Uploads } from './rewritten-tensors.js'
@@ -29,7 +38,15 @@ export function uploadBatch(
     ids: memory.upload(batch.ids, tokens),
     positions: memory.upload(packed.positions(), tokens),
     layout: uploadLayout(memory, packed),
-    weights: uploadTokenWeights(memory, plan.phsa, { layers: config.layers, kvHeads: config.kvHeads }, batch.punctuation, packed),
+    weights: uploadTokenWeights(memory, plan.phsa, config, batch.punctuation, packed, plan.lambda),
     rope: ropeFor(Math.max(...batch.lengths)),
   }
+}
+
+/** Frees a batch that was made outside of a scope, all but the model's own rotary table. */
+export function disposeBatch({ ids, positions, layout, weights, rope }: BatchTensors, own: RopeTable): void {
+  const table = rope === own ? [] : [rope.cos, rope.sin]
+  for (const tensor of [ids, positions, ...table]) tensor.dispose()
+  disposeLayout(layout)
+  weights.dispose()
 }

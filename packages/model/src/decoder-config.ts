@@ -26,7 +26,48 @@ export interface DecoderConfig {
   readonly tieWordEmbeddings: boolean
   /** Ids that end a generation; may be empty. */
   readonly eosTokenIds: readonly number[]
+  /** Entries of the config.json that it was read from which nothing here reads, such as `pad_token_id`: a saved model has them again. */
+  readonly otherEntries?: Readonly<Record<string, unknown>>
+  /** The generation_config.json of the folder that it was loaded from: a saved model has it again. */
+  readonly generationEntries?: Readonly<Record<string, unknown>>
 }
+
+/** Entries of a config.json that change nothing here, as transformers has them where a file says nothing: a saved model has them unless its source differed. */
+export const USUAL_ENTRIES: Readonly<Record<string, unknown>> = {
+  attention_dropout: 0,
+  bos_token_id: null,
+  initializer_range: 0.02,
+  sliding_window: null,
+  use_cache: true,
+}
+
+/** Entries of a config.json that follow from a `DecoderConfig` and the PHSA settings, or that are refused. */
+const READ_ENTRIES: ReadonlySet<string> = new Set([
+  'architectures',
+  'attention_bias',
+  'dtype',
+  'eos_token_id',
+  'head_dim',
+  'hidden_act',
+  'hidden_size',
+  'intermediate_size',
+  'layer_types',
+  'max_position_embeddings',
+  'model_type',
+  'num_attention_heads',
+  'num_hidden_layers',
+  'num_key_value_heads',
+  'phsa',
+  'quantization_config',
+  'rms_norm_eps',
+  'rope_parameters',
+  'rope_scaling',
+  'rope_theta',
+  'tie_word_embeddings',
+  'torch_dtype',
+  'use_sliding_window',
+  'vocab_size',
+])
 
 /**
  * Reads a Hugging Face config.json, of transformers 4 (`rope_theta`) and 5 (`rope_parameters`).
@@ -49,6 +90,7 @@ export function parseDecoderConfig(json: unknown): DecoderConfig {
     maxPositions: count(json, 'max_position_embeddings'),
     tieWordEmbeddings: flag(json, 'tie_word_embeddings'),
     eosTokenIds: tokenIds(json, 'eos_token_id'),
+    ...readOthers(json),
   }
   requireLayerTypes(json, config.layers)
   requireFit(config)
@@ -81,6 +123,13 @@ export function tokenIds(json: Record<string, unknown>, name: string): number[] 
     throw new InvalidConfigError(name, `${name} is ${inWords(value)}; it must be a token id, a list of them, or null.`)
   }
   return ids
+}
+
+function readOthers(json: Record<string, unknown>): Pick<DecoderConfig, 'otherEntries'> {
+  const others = Object.entries(json).filter(
+    ([name, value]) => !READ_ENTRIES.has(name) && !(Object.hasOwn(USUAL_ENTRIES, name) && USUAL_ENTRIES[name] === value),
+  )
+  return others.length > 0 ? { otherEntries: Object.fromEntries(others) } : {}
 }
 
 function requireArchitecture(json: Record<string, unknown>): void {

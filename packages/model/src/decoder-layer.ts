@@ -28,10 +28,11 @@ export interface LayerContext {
   readonly policy: SelectionPolicy
 }
 
-/** What the backward pass of a layer reads; norms and the SwiGLU product are cheaper to compute again than to keep. */
+/** What the backward pass of a layer reads. */
 export interface LayerActivations {
-  /** [T, E] */
+  /** [T, E]; before attention, without and with its norm. */
   readonly input: Tensor
+  readonly inputNormed: Tensor
   /** Before norm and rotation: [T, Hq, D] and [T, Hkv, D]. */
   readonly qProjected: Tensor
   readonly kProjected: Tensor
@@ -42,17 +43,20 @@ export interface LayerActivations {
   readonly out: Tensor
   readonly lse: Tensor
   readonly selected: Tensor
-  /** [T, E], after attention. */
+  /** [T, E], after attention; without and with its norm. */
   readonly middle: Tensor
-  /** [T, I] */
+  readonly middleNormed: Tensor
+  /** [T, I], and their SwiGLU product. */
   readonly gate: Tensor
   readonly up: Tensor
+  readonly product: Tensor
   /** [T, E] */
   readonly output: Tensor
 }
 
 /** The tensors of a layer up to its attention: QK norm and rotation applied. */
 export interface AttentionProjections {
+  readonly inputNormed: Tensor
   readonly qProjected: Tensor
   readonly kProjected: Tensor
   readonly q: Tensor
@@ -68,11 +72,12 @@ export function projectAttention(context: ProjectionContext, input: Tensor): Att
   const { backend, parameters, epsilon, spec } = context
   const { ops, memory } = backend
   const tokens = input.shape[0]
-  const normed = ops.rmsNorm(input, parameters.inputNorm, epsilon)
-  const qProjected = memory.reshape(ops.linear(normed, parameters.q), [tokens, spec.heads, spec.headDim])
-  const kProjected = memory.reshape(ops.linear(normed, parameters.k), [tokens, spec.kvHeads, spec.headDim])
-  const v = memory.reshape(ops.linear(normed, parameters.v), [tokens, spec.kvHeads, spec.headDim])
-  return { qProjected, kProjected, q: ops.qkNormRope(queryNorm(context, qProjected)), k: ops.qkNormRope(keyNorm(context, kProjected)), v }
+  const inputNormed = ops.rmsNorm(input, parameters.inputNorm, epsilon)
+  const qProjected = memory.reshape(ops.linear(inputNormed, parameters.q), [tokens, spec.heads, spec.headDim])
+  const kProjected = memory.reshape(ops.linear(inputNormed, parameters.k), [tokens, spec.kvHeads, spec.headDim])
+  const v = memory.reshape(ops.linear(inputNormed, parameters.v), [tokens, spec.kvHeads, spec.headDim])
+  const [q, k] = [ops.qkNormRope(queryNorm(context, qProjected)), ops.qkNormRope(keyNorm(context, kProjected))]
+  return { inputNormed, qProjected, kProjected, q, k, v }
 }
 
 /** The rest of a layer: out [T, Hq, D] of the attention to the layer's output [T, E]. */
@@ -80,14 +85,15 @@ export function finishLayer(
   { backend, parameters, epsilon }: Pick<LayerContext, 'backend' | 'parameters' | 'epsilon'>,
   input: Tensor,
   out: Tensor,
-): Pick<LayerActivations, 'middle' | 'gate' | 'up' | 'output'> {
+): Pick<LayerActivations, 'middle' | 'middleNormed' | 'gate' | 'up' | 'product' | 'output'> {
   const { ops } = backend
   const middle = ops.add(input, ops.linear(mergeHeads(backend, out), parameters.o))
-  const normed = ops.rmsNorm(middle, parameters.postNorm, epsilon)
-  const gate = ops.linear(normed, parameters.gate)
-  const up = ops.linear(normed, parameters.up)
-  const output = ops.add(middle, ops.linear(ops.swiglu(gate, up), parameters.down))
-  return { middle, gate, up, output }
+  const middleNormed = ops.rmsNorm(middle, parameters.postNorm, epsilon)
+  const gate = ops.linear(middleNormed, parameters.gate)
+  const up = ops.linear(middleNormed, parameters.up)
+  const product = ops.swiglu(gate, up)
+  const output = ops.add(middle, ops.linear(product, parameters.down))
+  return { middle, middleNormed, gate, up, product, output }
 }
 
 /**
@@ -112,6 +118,8 @@ export interface LayerDistillation {
   readonly rows: Tensor
   /** The loss's coefficient over the number of layers that have it. */
   readonly coefficient: number
+  /** f32 [Hkv]: the gradient of lambda is added to it; only where the weights are of kind `branches`. */
+  readonly dLambda?: Tensor
 }
 
 /**
@@ -144,32 +152,30 @@ export function layerBackward(
 function feedForwardBackward(
   { backend, parameters, epsilon }: LayerContext,
   dOutput: Tensor,
-  { middle, gate, up }: LayerActivations,
+  { middle, middleNormed, gate, up, product }: LayerActivations,
   gradients: LayerRoles<Tensor>,
 ): Tensor {
   const { ops } = backend
-  const dProduct = ops.linearBackward(dOutput, ops.swiglu(gate, up), parameters.down, gradients.down)
+  const dProduct = ops.linearBackward(dOutput, product, parameters.down, gradients.down)
   const { dGate, dUp } = ops.swigluBackward(dProduct, gate, up)
-  const normed = ops.rmsNorm(middle, parameters.postNorm, epsilon)
-  const dNormed = ops.linearBackward(dGate, normed, parameters.gate, gradients.gate)
-  ops.linearBackward(dUp, normed, parameters.up, gradients.up, dNormed)
+  const dNormed = ops.linearBackward(dGate, middleNormed, parameters.gate, gradients.gate)
+  ops.linearBackward(dUp, middleNormed, parameters.up, gradients.up, dNormed)
   return ops.add(dOutput, ops.rmsNormBackward(dNormed, middle, parameters.postNorm, epsilon, gradients.postNorm))
 }
 
 function projectionsBackward(
   context: LayerContext,
   { dq, dk, dv }: { dq: Tensor; dk: Tensor; dv: Tensor },
-  { input, qProjected, kProjected }: LayerActivations,
+  { inputNormed, qProjected, kProjected }: LayerActivations,
   gradients: LayerRoles<Tensor>,
 ): Tensor {
-  const { backend, parameters, epsilon } = context
+  const { backend, parameters } = context
   const { ops } = backend
-  const normed = ops.rmsNorm(input, parameters.inputNorm, epsilon)
   const dqProjected = ops.qkNormRopeBackward(dq, queryNorm(context, qProjected), gradients.qNorm)
   const dkProjected = ops.qkNormRopeBackward(dk, keyNorm(context, kProjected), gradients.kNorm)
-  const dNormed = ops.linearBackward(mergeHeads(backend, dqProjected), normed, parameters.q, gradients.q)
-  ops.linearBackward(mergeHeads(backend, dkProjected), normed, parameters.k, gradients.k, dNormed)
-  ops.linearBackward(mergeHeads(backend, dv), normed, parameters.v, gradients.v, dNormed)
+  const dNormed = ops.linearBackward(mergeHeads(backend, dqProjected), inputNormed, parameters.q, gradients.q)
+  ops.linearBackward(mergeHeads(backend, dkProjected), inputNormed, parameters.k, gradients.k, dNormed)
+  ops.linearBackward(mergeHeads(backend, dv), inputNormed, parameters.v, gradients.v, dNormed)
   return dNormed
 }
 

@@ -1,30 +1,29 @@
 import {
-  type AttentionSpec,
-  assertContract,
   type CrossEntropyOutput,
   type DType,
   elementCount,
   forLength,
-  type Layout,
   type ModelBackend,
   type PhsaConfig,
+  phsaConfig,
   phsaPolicy,
   type RopeTable,
   type Tensor,
-  type TokenWeights,
-  UnsupportedError,
 } from '@phsa/core'
 import { type AttentionChoice, type LayerPlan, planLayers } from './attention-choice.js'
-import { type BatchTensors, uploadBatch } from './batch-tensors.js'
-import { type DecoderConfig, requireFit } from './decoder-config.js'
-import { type LayerActivations, type LayerContext, type LayerDistillation, layerBackward, layerForward } from './decoder-layer.js'
+import { type BatchTensors, disposeBatch, uploadBatch } from './batch-tensors.js'
+import type { DecoderConfig } from './decoder-config.js'
+import { type LayerActivations, type LayerContext, layerBackward, layerForward } from './decoder-layer.js'
 import { meanOf } from './device-mean.js'
 import { initialParameters } from './initial-parameters.js'
 import { InvalidInputError } from './invalid-input-error.js'
-import { EMBEDDING, FINAL_NORM, layerRoles, OUTPUT_HEAD, parameterShapes } from './parameter-shapes.js'
+import { type LayerAttention, walkLayers } from './layer-attention.js'
+import { EMBEDDING, FINAL_NORM, layerNames, layerRoles, OUTPUT_HEAD, parameterShapes } from './parameter-shapes.js'
+import { requireBackend } from './require-backend.js'
 import type { Uploads } from './rewritten-tensors.js'
 import { uploadRopeTable } from './rope-tables.js'
-import { requireIds, requireTokens, type TokenBatch, type TrainingBatch } from './token-batch.js'
+import { type RowTargets, requireIds, requireRows, requireTokens, type TokenBatch, type TrainingBatch } from './token-batch.js'
+import type { DistillationChoice, GradientsFinal, TrainingLosses, TrainingTensors } from './training-tensors.js'
 
 /** What a model runs on and how; the parameters come separately. */
 export interface DecoderModelOptions {
@@ -38,44 +37,6 @@ export interface DecoderModelOptions {
   readonly recompute?: boolean
 }
 
-/** Block distillation of a training step (spec 10). */
-export interface DistillationChoice {
-  /** Weight in the objective. */
-  readonly coefficient: number
-  /** `[n]`: rows of the batch that are sampled; see `sampleDistillationRows`. */
-  readonly rows: Int32Array
-}
-
-/** Losses of one training step, on the device. */
-export interface TrainingLosses extends CrossEntropyOutput {
-  /** f32 [1]: mean over the layers that select, without the coefficient; undefined without distillation or where every layer is dense. */
-  readonly distillationLoss: Tensor | undefined
-}
-
-/** What a training step reads, on the device; see `DecoderModel.uploadTraining`. */
-export interface TrainingTensors {
-  readonly plan: LayerPlan
-  readonly batch: BatchTensors
-  /** i32 [T] and f32 [T]. */
-  readonly targets: { readonly targets: Tensor; readonly weights: Tensor }
-  /** `coefficient` is that of one layer, and `share` [1, 1] one over the number of layers that select. */
-  readonly distillation: (LayerDistillation & { readonly share: Tensor }) | undefined
-}
-
-/** What one layer's attention works on, for measures and inspection. */
-export interface LayerAttention {
-  /** [T, Hq, D], [T, Hkv, D] and [T, Hkv, D]. */
-  readonly q: Tensor
-  readonly k: Tensor
-  readonly v: Tensor
-  /** i32 [Hkv, T, topK]; undefined in a dense layer. */
-  readonly selected: Tensor | undefined
-  readonly weights: TokenWeights
-  readonly layout: Layout
-  /** Of the layer's policy. */
-  readonly spec: AttentionSpec
-}
-
 /** Positions that the rotary table covers from the start; longer batches make their own until `reservePositions` is called. */
 const INITIAL_POSITIONS = 4096
 
@@ -86,11 +47,11 @@ const INITIAL_POSITIONS = 4096
 export class DecoderModel {
   readonly config: DecoderConfig
   readonly backend: ModelBackend
-  readonly phsa: PhsaConfig
   readonly dtype: DType
   readonly recompute: boolean
   /** By Hugging Face name; shapes as in `parameterShapes`. */
   readonly parameters: ReadonlyMap<string, Tensor>
+  #phsa: PhsaConfig
   #rope: RopeTable
   /** Replaced by larger ones; a recorded step may go on reading them. */
   readonly #outgrownRopes: RopeTable[] = []
@@ -101,7 +62,7 @@ export class DecoderModel {
     const { config, backend } = options
     this.config = config
     this.backend = backend
-    this.phsa = options.phsa ?? forLength(config.maxPositions)
+    this.#phsa = options.phsa ?? forLength(config.maxPositions)
     this.dtype = options.dtype ?? 'f32'
     this.recompute = options.recompute ?? false
     this.parameters = parameters
@@ -109,7 +70,7 @@ export class DecoderModel {
   }
 
   /**
-   * A model with fresh weights. Not inside of a memory scope, which would free them.
+   * A model with fresh weights. Not inside of a memory scope, which would free them. Blocks this thread, a minute for a billion parameters: `createModel` does not.
    * @throws InvalidConfigError, UnsupportedError when the backend cannot run it
    */
   static create({ seed, ...options }: DecoderModelOptions & { readonly seed: number }): DecoderModel {
@@ -118,7 +79,8 @@ export class DecoderModel {
     const dtype = options.dtype ?? 'f32'
     const parameters = new Map<string, Tensor>()
     try {
-      for (const [name, values, shape] of initialParameters(options.config, seed)) {
+      for (const { name, shape, draw } of initialParameters(options.config, seed)) {
+        const values = draw(new Float32Array(elementCount(shape)))
         parameters.set(name, memory.upload(dtype === 'f64' ? Float64Array.from(values) : values, shape, dtype))
       }
       return new DecoderModel(options, parameters)
@@ -126,6 +88,19 @@ export class DecoderModel {
       for (const tensor of parameters.values()) tensor.dispose()
       throw error
     }
+  }
+
+  /** The parameters that it attends with by default, and is saved with. */
+  get phsa(): PhsaConfig {
+    return this.#phsa
+  }
+
+  /**
+   * Changes PHSA parameters from the next call on: a lambda that was learned or calibrated, for instance.
+   * @throws InvalidConfigError naming the setting
+   */
+  reconfigure(settings: Partial<PhsaConfig>): void {
+    this.#phsa = phsaConfig(settings, this.#phsa)
   }
 
   /** Number of trained values. */
@@ -172,11 +147,24 @@ export class DecoderModel {
    */
   logits(batch: TokenBatch, attention: AttentionChoice = this.#defaultAttention(), rows?: Int32Array): Tensor {
     const { memory, ops } = this.backend
-    const stranger = rows?.find((row) => row < 0 || row >= batch.ids.length)
-    if (stranger !== undefined) throw new InvalidInputError(`rows has ${stranger}; this batch has rows 0 to ${batch.ids.length - 1}.`)
+    if (rows) requireRows(rows, batch)
     return memory.scope(() => {
       const hidden = this.#hidden(batch, attention)
       return ops.linear(this.#normalize(rows ? ops.embedding(hidden, memory.upload(rows, [rows.length])) : hidden), this.head)
+    })
+  }
+
+  /**
+   * Negative log-likelihood f32 [n] of targets after rows of the batch, natural logarithm; a row may be asked for several targets.
+   * @throws InvalidInputError for a row or a target that there is not
+   */
+  targetLosses(batch: TokenBatch, { rows, targets }: RowTargets, attention: AttentionChoice = this.#defaultAttention()): Tensor {
+    requireRows(rows, batch)
+    const { memory, ops } = this.backend
+    return memory.scope(() => {
+      const hidden = this.#normalize(ops.embedding(this.#hidden(batch, attention), memory.upload(rows, [rows.length])))
+      const weighted = this.#uploadTargets({ ids: rows, targets, weights: new Float32Array(targets.length).fill(1) })
+      return ops.crossEntropy({ hidden, head: this.head, ...weighted }).tokenLosses
     })
   }
 
@@ -199,9 +187,10 @@ export class DecoderModel {
     attention: AttentionChoice,
     gradients: ReadonlyMap<string, Tensor>,
     distillation?: DistillationChoice,
+    onFinal?: GradientsFinal,
   ): TrainingLosses {
     this.#requireGradients(gradients)
-    return this.backend.memory.scope(() => this.train(this.uploadTraining(batch, attention, distillation), gradients))
+    return this.backend.memory.scope(() => this.train(this.uploadTraining(batch, attention, distillation), gradients, onFinal))
   }
 
   /**
@@ -224,13 +213,18 @@ export class DecoderModel {
       distillation: distillation && {
         rows: uploads.upload(distillation.rows, [distillation.rows.length]),
         coefficient: distillation.coefficient / layers,
+        dLambda: distillation.dLambda,
         share: uploads.upload(share, [1, 1]),
       },
     }
   }
 
   /** `lossAndGradients` on what `uploadTraining` gave, without any upload: the part that a backend can record, for policies that choose on the device. */
-  train({ plan, batch, targets, distillation }: TrainingTensors, gradients: ReadonlyMap<string, Tensor>): TrainingLosses {
+  train(
+    { plan, batch, targets, distillation }: TrainingTensors,
+    gradients: ReadonlyMap<string, Tensor>,
+    onFinal?: GradientsFinal,
+  ): TrainingLosses {
     const { memory, ops } = this.backend
     return memory.scope(() => {
       const kept: { input: Tensor; selected: Tensor; activations: LayerActivations | undefined }[] = []
@@ -257,6 +251,7 @@ export class DecoderModel {
       const hidden = this.#normalize(x)
       const { loss, tokenLosses, dHidden } = ops.crossEntropyBackward({ hidden, head: this.head, ...targets }, gradients.get(headName)!)
       let dx = ops.rmsNormBackward(dHidden, x, this.#parameter(FINAL_NORM), this.config.rmsNormEpsilon, gradients.get(FINAL_NORM)!)
+      onFinal?.(headName === EMBEDDING ? [FINAL_NORM] : [headName, FINAL_NORM])
 
       const distilled: Tensor[] = []
       for (let layer = this.config.layers - 1; layer >= 0; layer--) {
@@ -265,40 +260,44 @@ export class DecoderModel {
         const dOutput = dx
         const result = memory.scope(() => {
           const saved = activations ?? layerForward(context, input, selected)
-          const sampledHere = plan.sparseLayers.includes(layer) ? distillation : undefined
+          const isDistilled = distillation && plan.sparseLayers.includes(layer)
+          const sampledHere = isDistilled ? { ...distillation, dLambda: distillation.dLambda?.[layer] } : undefined
           return layerBackward(context, dOutput, saved, layerRoles(gradients, layer), sampledHere)
         })
         // Freed as the pass walks down: the gradients need the room that the activations leave.
         for (const tensor of [input, selected, dOutput, ...Object.values(activations ?? {})]) tensor.dispose()
         dx = result.dInput
         if (result.distillationLoss) distilled.push(result.distillationLoss)
+        onFinal?.(Object.values(layerNames(layer)))
       }
       ops.embeddingBackward(dx, batch.ids, gradients.get(EMBEDDING)!)
+      onFinal?.([EMBEDDING])
       return { loss, tokenLosses, distillationLoss: distillation && meanOf(this.backend, distilled, distillation.share) }
     })
   }
 
   /** What every layer's attention works on. The tensors belong to the caller; call it inside of a memory scope. */
   attentionInputs(batch: TokenBatch, attention: AttentionChoice = this.#defaultAttention()): LayerAttention[] {
-    const { memory, ops } = this.backend
-    return memory.scope(() => {
-      const plan = planLayers(attention, this.config, this.dtype)
-      const tensors = this.#upload(batch, plan)
-      const result: LayerAttention[] = []
-      let x = ops.embedding(this.#parameter(EMBEDDING), tensors.ids)
-      for (let layer = 0; layer < this.config.layers; layer++) {
-        const context = this.#context(layer, plan, tensors)
-        const { q, k, v, selected, output } = memory.scope(() => {
-          const { q, k, v, selected, output } = layerForward(context, x)
-          return { q, k, v, selected, output }
-        })
-        const { weights, layout } = context
-        const chosen = plan.sparseLayers.includes(layer) ? selected : undefined
-        result.push({ q, k, v, selected: chosen, weights, layout, spec: context.policy.spec(plan.spec) })
-        x = output
+    const plan = planLayers(attention, this.config, this.dtype)
+    return this.backend.memory.scope(() => [...this.#walk(plan, this.#upload(batch, plan))])
+  }
+
+  /** The same layer by layer, each freed when the next is asked for: a long batch needs the memory of one. Not inside of a memory scope. */
+  *attentionLayers(batch: TokenBatch, attention: AttentionChoice = this.#defaultAttention()): Generator<LayerAttention> {
+    const plan = planLayers(attention, this.config, this.dtype)
+    const rope = this.#rope
+    const tensors = this.#upload(batch, plan)
+    try {
+      for (const layer of this.#walk(plan, tensors)) {
+        try {
+          yield layer
+        } finally {
+          for (const tensor of [layer.q, layer.k, layer.v, layer.selected]) tensor?.dispose()
+        }
       }
-      return result
-    })
+    } finally {
+      disposeBatch(tensors, rope)
+    }
   }
 
   /** Frees the parameters; the backend stays. Disposing twice is allowed. */
@@ -323,6 +322,12 @@ export class DecoderModel {
     return x
   }
 
+  #walk(plan: LayerPlan, tensors: BatchTensors): Generator<LayerAttention> {
+    const layers = Array.from({ length: this.config.layers }, (_, layer) => layer)
+    const contexts = layers.map((layer) => ({ ...this.#context(layer, plan, tensors), selects: plan.sparseLayers.includes(layer) }))
+    return walkLayers(this.backend.ops.embedding(this.#parameter(EMBEDDING), tensors.ids), contexts)
+  }
+
   #normalize(x: Tensor): Tensor {
     return this.backend.ops.rmsNorm(x, this.#parameter(FINAL_NORM), this.config.rmsNormEpsilon)
   }
@@ -332,7 +337,10 @@ export class DecoderModel {
     return uploadBatch(uploads, batch, plan, this.config, (positions) => this.ropeFor(positions, uploads))
   }
 
-  #uploadTargets({ ids, targets, weights }: TrainingBatch, uploads: Uploads = this.backend.memory): TrainingTensors['targets'] {
+  #uploadTargets(
+    { ids, targets, weights }: Omit<TrainingBatch, 'lengths' | 'punctuation'>,
+    uploads: Uploads = this.backend.memory,
+  ): TrainingTensors['targets'] {
     if (targets.length !== ids.length || weights.length !== ids.length) {
       throw new InvalidInputError(
         `there are ${ids.length} ids, ${targets.length} targets and ${weights.length} weights; give one of each a token.`,
@@ -371,13 +379,5 @@ export class DecoderModel {
   #requireGradients(gradients: ReadonlyMap<string, Tensor>): void {
     const missing = [...this.parameters.keys()].find((name) => !gradients.has(name))
     if (missing !== undefined) throw new InvalidInputError(`gradients has no tensor for ${missing}; allocGradients makes the whole map.`)
-  }
-}
-
-function requireBackend({ config, backend, dtype = 'f32' }: DecoderModelOptions): void {
-  assertContract(backend)
-  requireFit(config)
-  if (!backend.limits.dtypes.includes(dtype)) {
-    throw new UnsupportedError('dtype', `dtype is ${dtype}; ${backend.name} takes ${backend.limits.dtypes.join(', ')}.`)
   }
 }

@@ -82,14 +82,17 @@ export function parseGenerationSettings(json: unknown): GenerationSettings {
 /**
  * The generation_config.json of these settings: `parseGenerationSettings` reads the same again, but for the seed and what is unsupported.
  * @param eosTokenIds of the model; the settings' own come first
+ * @param written a generation_config.json whose other special tokens stay
  */
 export function generationSettingsJson(
   { stopTokenIds, sampling, maxNewTokens, stop }: GenerationSettings,
   eosTokenIds: readonly number[],
+  written: Readonly<Json> = {},
 ): Json {
   const ids = stopTokenIds ?? eosTokenIds
   const samples = sampling !== undefined && sampling.temperature !== 0
   return {
+    ...Object.fromEntries(['bos_token_id', 'pad_token_id'].flatMap((name) => (name in written ? [[name, written[name]]] : []))),
     eos_token_id: ids.length > 1 ? ids : (ids[0] ?? null),
     do_sample: samples,
     ...(samples && {

@@ -49,6 +49,12 @@ export interface LoadedModel {
   readonly generation: GenerationSettings
 }
 
+/** What a folder says about its model and about text, without the weights. */
+export interface ModelDescription extends Omit<LoadedModel, 'model'> {
+  readonly config: DecoderConfig
+  readonly phsa: PhsaConfig
+}
+
 /**
  * Opens a Hugging Face folder: config.json, model.safetensors (or its shards; F32, BF16 or F16), and generation_config.json and tokenizer.json where there
  * are any. All that is small is checked before the first weight is read; weights are read tensor by tensor. Not inside of a memory scope.
@@ -56,18 +62,47 @@ export interface LoadedModel {
  * @throws InvalidFileError naming file and tensor; InvalidConfigError naming the file and the setting; UnsupportedError
  */
 export async function loadModel(source: string | ModelFiles, options: LoadModelOptions): Promise<LoadedModel> {
+  return withFiles(source, async (files) => {
+    const { config, phsa, weights, ...rest } = await readDescription(files, options)
+    return { model: await uploadModel(weights, config, phsa, options), ...rest }
+  })
+}
+
+/**
+ * Checks a folder as `loadModel` does, names and shapes of its tensors included, and reads no weight: in milliseconds, without a backend.
+ * @param source a folder, or files from elsewhere, which stay open
+ * @throws as `loadModel`
+ */
+export async function describeModel(
+  source: string | ModelFiles,
+  options: Pick<LoadModelOptions, 'phsa' | 'punctuationSet'> = {},
+): Promise<ModelDescription> {
+  return withFiles(source, async (files) => {
+    const { weights: _, ...description } = await readDescription(files, options)
+    return description
+  })
+}
+
+async function withFiles<T>(source: string | ModelFiles, run: (files: ModelFiles) => Promise<T>): Promise<T> {
   const files = typeof source === 'string' ? await folderFiles(source) : source
   try {
-    const { config, phsa, generation } = await readConfig(files, options.phsa)
-    const weights = await openWeights(files)
-    requireWeights(weights, config)
-    inFile(files, 'config.json', () => requireLayers(config, phsa))
-    const { tokenizer, punctuation } = await readTokenizer(files, config, options.punctuationSet)
-    await files.requireUnchanged?.()
-    return { model: await uploadModel(weights, config, phsa, options), tokenizer, punctuation, generation }
+    return await run(files)
   } finally {
     if (typeof source === 'string') await files.close()
   }
+}
+
+async function readDescription(
+  files: ModelFiles,
+  options: Pick<LoadModelOptions, 'phsa' | 'punctuationSet'>,
+): Promise<ModelDescription & { weights: WeightFiles }> {
+  const { config, phsa, generation } = await readConfig(files, options.phsa)
+  const weights = await openWeights(files)
+  requireWeights(weights, config)
+  inFile(files, 'config.json', () => requireLayers(config, phsa))
+  const { tokenizer, punctuation } = await readTokenizer(files, config, options.punctuationSet)
+  await files.requireUnchanged?.()
+  return { config, phsa, generation, weights, tokenizer, punctuation }
 }
 
 async function readConfig(
@@ -84,7 +119,11 @@ async function readConfig(
   const generation = inFile(files, 'generation_config.json', () => parseGenerationSettings(generationJson ?? {}))
   return inFile(files, 'config.json', () => {
     const parsed = parseDecoderConfig(json)
-    const config = { ...parsed, eosTokenIds: generation.stopTokenIds ?? parsed.eosTokenIds }
+    const config = {
+      ...parsed,
+      eosTokenIds: generation.stopTokenIds ?? parsed.eosTokenIds,
+      ...(isRecord(generationJson) && { generationEntries: generationJson }),
+    }
     const phsa = phsaConfig({ ...storedPhsa(json), ...overrides }, forLength(config.maxPositions))
     return { config, phsa, generation }
   })

@@ -1,4 +1,12 @@
-import { InvalidFileError, type SafetensorsDescription, streamSafetensors } from '@phsa/core'
+import {
+  type DType,
+  InvalidFileError,
+  type PhsaConfig,
+  type SafetensorsData,
+  type SafetensorsDescription,
+  streamSafetensors,
+} from '@phsa/core'
+import type { DecoderConfig } from './decoder-config.js'
 import { decoderConfigJson } from './decoder-config-json.js'
 import type { DecoderModel } from './decoder-model.js'
 import { writeDurably } from './durable-files.js'
@@ -15,8 +23,28 @@ export interface SaveModelOptions {
   readonly type?: 'f32' | 'bf16' | 'f16'
   /** Most bytes of tensors in one file; more are written as shards with an index. Default 5e9; Infinity keeps them together. */
   readonly maxShardBytes?: number
-  /** Written to generation_config.json, `LoadedModel.generation` for instance; without it there is no such file. */
+  /**
+   * Written to generation_config.json, `LoadedModel.generation` for instance. Without it that file is the one of the folder that the model was loaded from,
+   * where it had one.
+   */
   readonly generation?: GenerationSettings
+  /** Writes each file; default: in pieces, and waits until it is on the disk. For one who counts or hashes what is written. */
+  readonly writeFile?: FileWriter
+}
+
+/** Writes a file from its pieces, and settles when it is on the disk. */
+export type FileWriter = (path: string, parts: Iterable<Uint8Array> | AsyncIterable<Uint8Array>) => Promise<void>
+
+/** A model to be saved, wherever its weights are. */
+export interface ModelContent {
+  readonly config: DecoderConfig
+  readonly phsa: PhsaConfig
+  /** Element type of the weights where they are: the file's unless told. */
+  readonly dtype: DType
+  /** By Hugging Face name, in the order of the file. */
+  readonly parameters: ReadonlyMap<string, { readonly shape: readonly number[] }>
+  /** Elements of a parameter; asked for one by one. */
+  read(name: string): Promise<SafetensorsData>
 }
 
 const FILE_TYPES = { f32: 'F32', bf16: 'BF16', f16: 'F16' } as const
@@ -28,7 +56,7 @@ const FILE_TYPES = { f32: 'F32', bf16: 'BF16', f16: 'F16' } as const
  * @throws InvalidFileError when `tokenizerFrom` has no tokenizer.json, or the files cannot be moved to their place; InvalidConfigError for `maxShardBytes`;
  * what the file system says when the folder cannot be written
  */
-export async function saveModel(model: DecoderModel, folder: string, options: SaveModelOptions = {}): Promise<void> {
+export async function saveModel(model: DecoderModel | ModelContent, folder: string, options: SaveModelOptions = {}): Promise<void> {
   const { mkdir, rm } = await import('node:fs/promises')
   const { existsSync } = await import('node:fs')
   const { dirname, join, resolve } = await import('node:path')
@@ -61,31 +89,32 @@ export async function saveModel(model: DecoderModel, folder: string, options: Sa
   }
 }
 
-async function writeFiles(model: DecoderModel, folder: string, options: SaveModelOptions): Promise<void> {
+async function writeFiles(model: DecoderModel | ModelContent, folder: string, options: SaveModelOptions): Promise<void> {
   const { existsSync } = await import('node:fs')
   const { readFile } = await import('node:fs/promises')
   const { join } = await import('node:path')
-  const { config, phsa, dtype, parameters, backend } = model
+  const { config, phsa, dtype, parameters, read } = 'read' in model ? model : contentOf(model)
+  const write = options.writeFile ?? writeDurably
+  const writeJson = (name: string, json: object) =>
+    write(join(folder, name), [new TextEncoder().encode(`${JSON.stringify(json, undefined, 2)}\n`)])
   const type = options.type ?? (dtype === 'bf16' || dtype === 'f16' ? dtype : 'f32')
   const described = new Map<string, SafetensorsDescription>()
   for (const [name, { shape }] of parameters) described.set(name, { type: FILE_TYPES[type], shape })
   const shards = planShards(described, options.maxShardBytes)
-  for (const [file, shard] of shards) {
-    const parts = streamSafetensors(shard, (name) => backend.memory.download(parameters.get(name)!), { format: 'pt' })
-    await writeDurably(join(folder, file), parts)
-  }
+  for (const [file, shard] of shards) await write(join(folder, file), streamSafetensors(shard, read, { format: 'pt' }))
   const index = shardIndexJson(shards)
-  if (index) await writeJson(join(folder, INDEX_FILE), index)
-  if (options.generation) {
-    await writeJson(join(folder, 'generation_config.json'), generationSettingsJson(options.generation, config.eosTokenIds))
-  }
+  if (index) await writeJson(INDEX_FILE, index)
+  const generation = options.generation
+    ? generationSettingsJson(options.generation, config.eosTokenIds, config.generationEntries)
+    : config.generationEntries
+  if (generation) await writeJson('generation_config.json', generation)
   for (const name of TOKENIZER_FILES) {
     const source = options.tokenizerFrom === undefined ? undefined : join(options.tokenizerFrom, name)
-    if (source !== undefined && existsSync(source)) await writeDurably(join(folder, name), [await readFile(source)])
+    if (source !== undefined && existsSync(source)) await write(join(folder, name), [await readFile(source)])
   }
-  await writeJson(join(folder, CONFIG_FILE), decoderConfigJson(config, phsa, type))
+  await writeJson(CONFIG_FILE, decoderConfigJson(config, phsa, type))
 }
 
-async function writeJson(path: string, json: Record<string, unknown>): Promise<void> {
-  await writeDurably(path, [new TextEncoder().encode(`${JSON.stringify(json, undefined, 2)}\n`)])
+function contentOf({ config, phsa, dtype, parameters, backend }: DecoderModel): ModelContent {
+  return { config, phsa, dtype, parameters, read: (name) => backend.memory.download(parameters.get(name)!) }
 }

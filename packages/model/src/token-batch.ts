@@ -19,6 +19,14 @@ export interface TrainingBatch extends TokenBatch {
   readonly weights: Float32Array
 }
 
+/** Tokens whose likelihood is asked for, and the rows of a batch that predict them. */
+export interface RowTargets {
+  /** `[n]`: rows of the batch; the same one may stand several times. */
+  readonly rows: Int32Array
+  /** `[n]`: token ids. */
+  readonly targets: Int32Array
+}
+
 /** Packs sequences for a forward pass. @param punctuation without it no token counts as punctuation */
 export function tokenBatch(sequences: readonly Int32Array[], punctuation?: PunctuationTable): TokenBatch {
   const lengths = sequences.map((sequence) => sequence.length)
@@ -68,6 +76,12 @@ export function requireTokens(batch: TokenBatch, vocabSize: number, maxPositions
     throw new InvalidInputError(`a sequence has ${longest} tokens; this model takes at most ${maxPositions} (max_position_embeddings).`)
   }
   requireIds(ids, vocabSize, 'ids')
+}
+
+/** @throws InvalidInputError for a row that the batch does not have */
+export function requireRows(rows: Int32Array, { ids }: TokenBatch): void {
+  const stranger = rows.find((row) => row < 0 || row >= ids.length)
+  if (stranger !== undefined) throw new InvalidInputError(`rows has ${stranger}; this batch has rows 0 to ${ids.length - 1}.`)
 }
 
 /** @throws InvalidInputError for the first id outside 0 to vocabSize - 1 */

@@ -19,7 +19,40 @@ test('config.json as transformers 5 writes it', () => {
     maxPositions: 1024,
     tieWordEmbeddings: true,
     eosTokenIds: [],
+    otherEntries: { max_window_layers: 28, pad_token_id: null, transformers_version: '5.17.0' },
   })
+})
+
+test('what the file of a model says, a saved one says again: transformers 5, and Qwen3 as transformers 4 wrote it', () => {
+  expect(decoderConfigJson(parseDecoderConfig(fixture), PHSA_4K)).toMatchObject(fixture)
+  const qwen = {
+    architectures: ['Qwen3ForCausalLM'],
+    attention_bias: false,
+    attention_dropout: 0.1,
+    bos_token_id: 151643,
+    eos_token_id: 151645,
+    head_dim: 128,
+    hidden_act: 'silu',
+    hidden_size: 1024,
+    initializer_range: 0.03,
+    intermediate_size: 3072,
+    max_position_embeddings: 40960,
+    max_window_layers: 28,
+    model_type: 'qwen3',
+    num_attention_heads: 16,
+    num_hidden_layers: 28,
+    num_key_value_heads: 8,
+    rms_norm_eps: 1e-6,
+    rope_theta: 1000000,
+    sliding_window: null,
+    tie_word_embeddings: true,
+    torch_dtype: 'bfloat16',
+    transformers_version: '4.51.0',
+    use_cache: true,
+    use_sliding_window: false,
+    vocab_size: 151936,
+  }
+  expect(decoderConfigJson(parseDecoderConfig({ ...qwen, rope_scaling: null }), PHSA_4K, 'bf16')).toMatchObject(qwen)
 })
 
 test('config.json as transformers 4 writes it', () => {
@@ -32,6 +65,7 @@ test('what is written is read again, and says so in the words of transformers', 
   const config = { ...parseDecoderConfig(fixture), eosTokenIds: [3] }
   const json = decoderConfigJson(config, PHSA_4K, 'bf16')
   expect(parseDecoderConfig(json)).toEqual(config)
+  expect(decoderConfigJson(parseDecoderConfig(json), PHSA_4K, 'bf16')).toEqual(json)
   expect(json).toMatchObject({ model_type: 'qwen3', dtype: 'bfloat16', eos_token_id: 3, phsa: PHSA_4K })
 })
 

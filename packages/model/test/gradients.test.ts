@@ -1,6 +1,15 @@
-import { densePolicy, type HostArray, type ModelBackend, phsaPolicy, RandomStream, reference } from '@phsa/core'
+import {
+  densePolicy,
+  type HostArray,
+  type ModelBackend,
+  meanPoolPolicy,
+  phsaPolicy,
+  punctuationOnlyPolicy,
+  RandomStream,
+  reference,
+} from '@phsa/core'
 import { afterAll, beforeAll, expect, test } from 'vitest'
-import { type AttentionChoice, type DecoderModel, nextTokenBatch, type TrainingBatch } from '../src/index.js'
+import { type AttentionChoice, type DecoderModel, type DistillationChoice, nextTokenBatch, type TrainingBatch } from '../src/index.js'
 import { punctuationOf, randomIds, sparsePhsa, tinyConfig, tinyModel } from './tiny-model.js'
 
 // In float64 the difference quotient at this step is good to about 2e-7 here (its truncation error), so the bound is far below any wrong term.
@@ -52,12 +61,7 @@ async function expectGradients(
   }
 }
 
-async function gradientsOf(
-  model: DecoderModel,
-  batch: TrainingBatch,
-  choice: AttentionChoice,
-  distillation?: { coefficient: number; rows: Int32Array },
-) {
+async function gradientsOf(model: DecoderModel, batch: TrainingBatch, choice: AttentionChoice, distillation?: DistillationChoice) {
   const gradients = model.allocGradients()
   const { loss, tokenLosses, distillationLoss } = model.lossAndGradients(batch, choice, gradients, distillation)
   const onHost = new Map<string, HostArray>()
@@ -158,5 +162,64 @@ test('distillation has no loss where every layer is dense', async () => {
   const distillation = { coefficient: 1, rows: Int32Array.of(30) }
   const { distillationLoss } = await gradientsOf(model, trainingBatch(), { policy: densePolicy, phsa: sparsePhsa }, distillation)
   expect(distillationLoss).toBeUndefined()
+  model.dispose()
+})
+
+test('distillation: the gradient of a learned lambda is that of its loss, and dense layers leave theirs alone', async () => {
+  const model = await tinyModel(backend, { dtype: 'f64' })
+  const { memory, attention } = backend
+  const { layers, kvHeads } = model.config
+  const batch = trainingBatch()
+  const start = Array.from({ length: layers }, (_, layer) =>
+    Float64Array.from({ length: kvHeads }, (_, head) => 0.3 + 0.2 * layer - 0.1 * head),
+  )
+  const lambda = start.map((row) => memory.upload(row, [kvHeads]))
+  // Everything is selected, so that the layers above do not change with the blocks that lambda chooses.
+  const choice: AttentionChoice = { policy: phsaPolicy, phsa: { ...sparsePhsa, topK: 12, denseLayers: [1] }, lambda }
+  const distillation = { coefficient: 0.7, rows: Int32Array.of(20, 25, 33, 36) }
+  const rows = memory.upload(distillation.rows, [4])
+  const objective = () =>
+    value(() => {
+      const losses = model
+        .attentionInputs(batch, choice)
+        .filter(({ selected }) => selected !== undefined)
+        .map((layer) => {
+          const reps = attention.poolBlocks(layer)
+          return attention.selectionLoss({ ...layer, reps, mass: attention.blockMass({ ...layer, rows }), rows })
+        })
+      return backend.ops.add(losses[0], losses[1])
+    })
+  const dLambda = start.map(() => memory.alloc([kvHeads], 'f64'))
+  await gradientsOf(model, batch, choice, { ...distillation, dLambda })
+  for (const [layer, row] of start.entries()) {
+    const gradient = await memory.download(dLambda[layer])
+    for (let head = 0; head < kvHeads; head++) {
+      const at = async (step: number) => {
+        memory.write(
+          lambda[layer],
+          Float64Array.from(row, (old, index) => (index === head ? old + step : old)),
+        )
+        return objective()
+      }
+      const numeric = ((await at(STEP)) - (await at(-STEP))) / (2 * STEP)
+      memory.write(lambda[layer], row)
+      if (layer === 1) expect(gradient[head]).toBe(0)
+      else expect(gradient[head] / ((0.7 * numeric) / 2)).toBeCloseTo(1, 6)
+    }
+  }
+  for (const tensor of [...lambda, ...dLambda, rows]) tensor.dispose()
+  model.dispose()
+})
+
+test('a lambda of its own is refused beside a policy that sets it, and for another number of layers', async () => {
+  const model = await tinyModel(backend)
+  const lambda = Array.from({ length: model.config.layers }, () => backend.memory.upload(Float32Array.of(0.5, 0.5), [2]))
+  for (const policy of [meanPoolPolicy, punctuationOnlyPolicy]) {
+    expect(() => model.loss(trainingBatch(), { policy, phsa: sparsePhsa, lambda })).toThrow(`policy ${policy.name} sets it itself`)
+  }
+  expect(() => model.loss(trainingBatch(), { policy: phsaPolicy, phsa: sparsePhsa, lambda: lambda.slice(1) })).toThrow(
+    'lambda has 2 tensors',
+  )
+  for (const tensor of lambda) tensor.dispose()
   model.dispose()
 })

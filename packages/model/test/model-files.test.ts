@@ -12,7 +12,7 @@ import {
   serializeSafetensors,
 } from '@phsa/core'
 import { afterEach, beforeEach, expect, test } from 'vitest'
-import { type DecoderModel, folderFiles, loadModel, saveModel } from '../src/index.js'
+import { type DecoderModel, describeModel, folderFiles, loadModel, saveModel } from '../src/index.js'
 import { testedBackends } from './backends.js'
 import { tinyConfig, tinyModel } from './tiny-model.js'
 
@@ -53,6 +53,15 @@ test('save and load keeps every bit in f32, the configuration and the PHSA param
 
   const { model: other } = await loadModel(folder, { backend, phsa: { topK: 9 } })
   expect(other.phsa).toEqual({ ...model.phsa, topK: 9 })
+  expect(await describeModel(folder, { phsa: { topK: 9 } })).toMatchObject({ config, phsa: other.phsa, tokenizer: undefined })
+})
+
+test('a description needs no backend, and checks names and shapes', async () => {
+  const folder = join(root, 'described')
+  cpSync(qwen, folder, { recursive: true })
+  expect((await describeModel(folder)).config.hiddenSize).toBe(64)
+  editConfig(folder, { vocab_size: 100 })
+  await expect(describeModel(folder)).rejects.toThrow(/embed_tokens.weight is \[512,64\]; config.json makes it \[100,64\]/)
 })
 
 test('a bf16 file holds the weights rounded to nearest even, and a bf16 model is written as it is', async () => {

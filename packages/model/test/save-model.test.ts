@@ -11,7 +11,8 @@ import {
   writeFileSync,
 } from 'node:fs'
 import { tmpdir } from 'node:os'
-import { join } from 'node:path'
+import { basename, join } from 'node:path'
+import { fileURLToPath } from 'node:url'
 import { type ModelBackend, parseSafetensors, roundArray, type Tensor } from '@phsa/core'
 import { afterEach, beforeEach, expect, test, vi } from 'vitest'
 import { type DecoderModel, folderFiles, loadModel, saveModel } from '../src/index.js'
@@ -294,3 +295,32 @@ function writeState(path: string, state: Contents): void {
   mkdirSync(path)
   for (const [name, text] of Object.entries(state)) writeFileSync(join(path, name), text, 'latin1')
 }
+
+test('a model that came from a folder says again what its files said', async () => {
+  const source = fileURLToPath(new URL('../../../fixtures/models/qwen3-tiny', import.meta.url))
+  const { model } = await loadModel(source, { backend })
+  await saveModel(model, folder)
+  const read = (from: string, name: string) => JSON.parse(readFileSync(join(from, name), 'utf8'))
+  expect(read(folder, 'config.json')).toMatchObject(read(source, 'config.json'))
+  expect(read(folder, 'generation_config.json')).toEqual(read(source, 'generation_config.json'))
+  await saveModel(model, folder, { generation: { maxNewTokens: 3 } })
+  expect(read(folder, 'generation_config.json')).toEqual({ eos_token_id: null, do_sample: false, max_new_tokens: 3 })
+})
+
+test('weights from elsewhere are saved as those of a model, and every file goes through the writer that is given', async () => {
+  const model = await tinyModel(backend)
+  await saveModel(model, folder)
+  const { config, phsa, dtype, parameters } = model
+  const content = { config, phsa, dtype, parameters, read: (name: string) => backend.memory.download(parameters.get(name)!) }
+  const written: string[] = []
+  await saveModel(content, join(root, 'other'), {
+    async writeFile(path, parts) {
+      const pieces: Uint8Array[] = []
+      for await (const part of parts) pieces.push(part.slice())
+      writeFileSync(path, Buffer.concat(pieces))
+      written.push(basename(path))
+    },
+  })
+  expect(written.sort()).toEqual(readdirSync(folder).sort())
+  for (const name of written) expect(readFileSync(join(root, 'other', name))).toEqual(readFileSync(join(folder, name)))
+})
