@@ -1,8 +1,9 @@
-// `npm run soak`: what takes too long for `npm test`. Today one job, the fuzzing of everything that reads a model's files; see `jobs`.
+// `npm run soak`: what takes too long for `npm test`. Two subjects; both, unless one is named.
 //
-// npm run soak -- --inputs 100000 --seed 7        that many inputs; writes benchmarks/results/fuzz.json
-// node scripts/soak.mjs --seconds 60              as many as fit; writes nothing
-// node scripts/soak.mjs --seed 7 --input 4711     one input again
+// npm run soak -- fuzz --inputs 100000 --seed 7        everything that reads a model's files, that many inputs; writes benchmarks/results/fuzz.json
+// node scripts/soak.mjs fuzz --seconds 60              as many as fit; writes nothing
+// node scripts/soak.mjs fuzz --seed 7 --input 4711     one input again
+// npm run soak -- training --kills 200 --seed 7        training processes that are killed; writes benchmarks/results/soak-training.json
 import { spawn } from 'node:child_process'
 import { mkdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { availableParallelism, cpus } from 'node:os'
@@ -19,26 +20,32 @@ const PEAK_MEGABYTES = 1500
 /** Failed inputs are written here. */
 const cache = join(root, 'node_modules/.cache/fuzz')
 
-/** @typedef {{ seed: number, inputs: number, seconds: number, first: number }} Amount */
+/** @typedef {{ seed: number, inputs: number, seconds: number, first: number, kills: number }} Amount */
 /** @typedef {{ index: number, fault: string, folder: string }} Failure */
 /** @typedef {{ inputs: number, counts: Record<string, number>, failed: Failure[], slowest: { milliseconds: number, index: number }, peakMegabytes: number }} Result */
 
-/** Later jobs come here; each gives true when it found nothing. */
-const jobs = { fuzz }
+/** @type {Record<string, (amount: Amount) => Promise<boolean>>} By subject; each gives true when it found nothing. */
+const jobs = { fuzz, training }
 
-const { values } = parseArgs({
-  options: { inputs: { type: 'string' }, seconds: { type: 'string' }, seed: { type: 'string' }, input: { type: 'string' } },
+const text = /** @type {const} */ ({ type: 'string' })
+const { values, positionals } = parseArgs({
+  options: { inputs: text, seconds: text, seed: text, input: text, kills: text },
+  allowPositionals: true,
 })
+const stranger = positionals.find((name) => !Object.hasOwn(jobs, name))
+if (stranger !== undefined) throw new Error(`there is no subject ${stranger}; give ${Object.keys(jobs).join(' or ')}, or none for all.`)
 const seed = values.seed === undefined ? Math.floor(Math.random() * 2 ** 32) : wholeNumber('seed', values.seed)
 const input = values.input === undefined ? undefined : wholeNumber('input', values.input)
 const seconds = values.seconds === undefined ? Number.POSITIVE_INFINITY : wholeNumber('seconds', values.seconds)
 const usual = values.seconds === undefined ? 100_000 : Number.MAX_SAFE_INTEGER
 const inputs = input === undefined ? (values.inputs === undefined ? usual : wholeNumber('inputs', values.inputs)) : input + 1
 
+const kills = values.kills === undefined ? 200 : wholeNumber('kills', values.kills)
+
 let sound = true
-for (const [name, job] of Object.entries(jobs)) {
+for (const name of positionals.length > 0 ? positionals : Object.keys(jobs)) {
   console.log(`soak: ${name}, seed ${seed}`)
-  sound = (await job({ seed, inputs, seconds, first: input ?? 0 })) && sound
+  sound = (await jobs[name]({ seed, inputs, seconds, first: input ?? 0, kills })) && sound
 }
 process.exit(sound ? 0 : 1)
 
@@ -73,8 +80,8 @@ async function fuzz(amount) {
   const roomy = peakMegabytes > PEAK_MEGABYTES
   if (roomy) console.error(`the peak of ${peakMegabytes} MB is above ${PEAK_MEGABYTES} MB: something was allocated that no input asks for`)
   if (values.seconds === undefined && input === undefined) {
-    writeResult({
-      ...provenance(),
+    writeResult('fuzz', {
+      ...provenance(['packages/core/src', 'packages/model', 'scripts/soak.mjs']),
       seed: amount.seed,
       inputs: total,
       failed: failed.length,
@@ -137,18 +144,49 @@ async function fuzzWorker(amount, worker, workers) {
 
 /** @param {number[]} numbers @param {string} progress */
 function startFuzzer(numbers, progress) {
-  const script = fileURLToPath(new URL('../packages/model/test/fuzz/fuzz-soak.ts', import.meta.url))
-  const options = [`--max-old-space-size=${HEAP_MEGABYTES}`, '--import', 'tsx']
-  return spawn(process.execPath, [...options, script, ...numbers.map(String), progress, cache], {
+  const args = [...numbers.map(String), progress, cache]
+  return startScript('../packages/model/test/fuzz/fuzz-soak.ts', [`--max-old-space-size=${HEAP_MEGABYTES}`], args)
+}
+
+/** @param {string} script relative to this file @param {string[]} options of node @param {string[]} args */
+function startScript(script, options, args) {
+  return spawn(process.execPath, [...options, '--import', 'tsx', fileURLToPath(new URL(script, import.meta.url)), ...args], {
     cwd: root,
     env: { ...process.env, TSX_TSCONFIG_PATH: join(root, 'tsconfig.base.json') },
     stdio: ['ignore', 'pipe', 'inherit'],
   })
 }
 
-/** On what it was measured. */
-function provenance() {
-  const sources = ['packages/core/src', 'packages/model', 'scripts/soak.mjs']
+/** @param {Amount} amount */
+async function training({ seed, kills }) {
+  const start = performance.now()
+  const child = startScript('../packages/trainer/test/kill/kill-soak.ts', [], [String(kills), String(seed)])
+  let printed = ''
+  child.stdout?.setEncoding('utf8').on('data', (text) => {
+    printed += text
+  })
+  const code = await new Promise((resolve) => child.on('close', resolve))
+  const again = `npm run soak -- training --kills ${kills} --seed ${seed}`
+  if (code !== 0) {
+    console.error(`a killed run differs from the unbroken one, or left a checkpoint that is not whole (above); again: ${again}`)
+    return false
+  }
+  const report = JSON.parse(printed)
+  const elapsed = (performance.now() - start) / 1000
+  console.log(
+    `${report.kills} kills in ${report.runs} runs of ${report.steps} steps and ${elapsed.toFixed(0)} s: ${report.duringWrite} during the write of a checkpoint, ${report.duringRemoval} during the removal of one; every run ended as the unbroken one`,
+  )
+  const sources = ['packages/core/src', 'packages/model/src', 'packages/trainer', 'scripts/soak.mjs']
+  writeResult('soak-training', { ...provenance(sources), command: again, seed, ...report, failed: 0, seconds: elapsed })
+  return true
+}
+
+/**
+ * On what it was measured.
+ *
+ * @param {string[]} sources
+ */
+function provenance(sources) {
   return {
     commit: output('git', ['rev-parse', 'HEAD']).trim(),
     uncommitted: output('git', ['status', '--porcelain', '--', ...sources]) !== '',
@@ -157,7 +195,7 @@ function provenance() {
   }
 }
 
-/** @param {Record<string, unknown>} result */
-function writeResult(result) {
-  writeFileSync(join(root, 'benchmarks/results/fuzz.json'), `${JSON.stringify(result, undefined, 2)}\n`)
+/** @param {string} name @param {Record<string, unknown>} result */
+function writeResult(name, result) {
+  writeFileSync(join(root, `benchmarks/results/${name}.json`), `${JSON.stringify(result, undefined, 2)}\n`)
 }

@@ -1,23 +1,37 @@
 import type { AdamwParameter, Tensor } from '@phsa/core'
 import type { DecoderModel } from '@phsa/model'
+import { LearnedLambda } from './step/learned-lambda.js'
+import { WeightAverage } from './step/weight-average.js'
 import type { TrainerPlan } from './trainer-options.js'
 
+/** What a run keeps besides the parameters' moments, by option. */
+export interface OptimizerParts {
+  readonly learnsLambda?: boolean
+  /** Decay of the average of the weights, where there is one. */
+  readonly averageDecay?: number
+}
+
 /**
- * AdamW over a model's parameters: owns the gradients, the moments, and f32 copies of 16-bit parameters, whose small updates would round away.
+ * AdamW over a model's parameters: owns the gradients, the moments, and f32 copies of 16-bit parameters, whose small updates would round away; by option
+ * a lambda that is learned and an average of the weights.
  * Made outside of memory scopes; `dispose` frees all of it and leaves the model alone.
  */
 export class Optimizer {
   readonly gradients: ReadonlyMap<string, Tensor>
+  readonly lambda: LearnedLambda | undefined
+  readonly average: WeightAverage | undefined
   readonly #model: DecoderModel
   readonly #settings: TrainerPlan['optimizer']
   readonly #parameters: ReadonlyMap<string, AdamwParameter>
   /** f32 [3]: learning rate, 1 - beta1^t, 1 - beta2^t. */
   readonly #control: Tensor
 
-  constructor(model: DecoderModel, settings: TrainerPlan['optimizer']) {
+  constructor(model: DecoderModel, settings: TrainerPlan['optimizer'], { learnsLambda, averageDecay }: OptimizerParts = {}) {
     const { memory } = model.backend
     this.#model = model
     this.#settings = settings
+    // First: it refuses a lambda that does not fit the model.
+    this.lambda = learnsLambda ? new LearnedLambda(model) : undefined
     this.gradients = model.allocGradients()
     this.#control = memory.alloc([3], 'f32')
     const parameters = new Map<string, AdamwParameter>()
@@ -31,6 +45,8 @@ export class Optimizer {
     }
     this.#parameters = parameters
     this.syncMasters()
+    const finest = new Map([...parameters].map(([name, { master, value }]) => [name, master ?? value]))
+    this.average = averageDecay === undefined ? undefined : new WeightAverage(model, finest, averageDecay)
   }
 
   /** Takes the f32 copies from the parameters as they are now. */
@@ -40,6 +56,7 @@ export class Optimizer {
 
   zeroGradients(): void {
     for (const gradient of this.gradients.values()) this.#model.backend.memory.zero(gradient)
+    this.lambda?.zeroGradients()
   }
 
   /**
@@ -61,6 +78,7 @@ export class Optimizer {
     const { beta1, beta2, epsilon, maxNorm } = this.#settings
     const norm = ops.gradientNorm([...this.gradients.values(), ...losses.map((loss) => this.#guard(loss))], maxNorm)
     ops.adamw([...this.#parameters.values()], this.#control, norm, { beta1, beta2, epsilon })
+    this.average?.update(norm)
     return norm
   }
 
@@ -70,17 +88,20 @@ export class Optimizer {
     return ops.linear(memory.reshape(loss, [1, 1]), memory.alloc([1, 1], loss.dtype))
   }
 
-  /** What a checkpoint keeps besides the parameters, by name: `NAME.mean`, `NAME.variance`, and `NAME.master` of 16-bit ones. */
+  /** What a checkpoint keeps besides the parameters, by name: `NAME.mean`, `NAME.variance`, `NAME.master` of 16-bit ones, and `NAME.average` where there is an average. */
   get state(): ReadonlyMap<string, Tensor> {
     const state = new Map<string, Tensor>()
     for (const [name, { mean, variance, master }] of this.#parameters) {
       state.set(`${name}.mean`, mean).set(`${name}.variance`, variance)
       if (master) state.set(`${name}.master`, master)
     }
+    for (const [name, average] of this.average?.tensors ?? []) state.set(`${name}.average`, average)
     return state
   }
 
   dispose(): void {
     for (const tensor of [...this.state.values(), ...this.gradients.values(), this.#control]) tensor.dispose()
+    this.average?.dispose()
+    this.lambda?.dispose()
   }
 }

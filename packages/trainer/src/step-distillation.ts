@@ -1,5 +1,6 @@
 import { attentionSpec, candidateBlocks, PackedLayout, type PolicyName, type RandomStream, sampleDistillationRows } from '@phsa/core'
 import type { AttentionChoice, DecoderModel, DistillationChoice } from '@phsa/model'
+import type { LearnedLambda } from './step/learned-lambda.js'
 import type { TrainerPlan } from './trainer-options.js'
 import type { PackedRow } from './training-data.js'
 
@@ -19,6 +20,8 @@ export interface StepDistillationInput {
   readonly microBatches: readonly (readonly PackedRow[])[]
   readonly attention: AttentionChoice
   readonly random: RandomStream
+  /** Where it is learned: what this loss teaches besides q and k. */
+  readonly lambda?: LearnedLambda
 }
 
 /**
@@ -34,6 +37,7 @@ export function stepDistillation({
   microBatches,
   attention: { policy, phsa },
   random,
+  lambda,
 }: StepDistillationInput): readonly MicroDistillation[] | undefined {
   const { coefficient, rowsPerSequence } = plan.distillation
   if (coefficient === 0 || WITHOUT_REPRESENTATIVES.has(policy.name)) return undefined
@@ -53,6 +57,6 @@ export function stepDistillation({
   const total = drawn.reduce((sum, { mass }) => sum + mass, 0)
   return drawn.map(({ rows, mass }) => {
     const share = total === 0 ? 1 / drawn.length : mass / total
-    return { rows, share, coefficient: coefficient * share }
+    return { rows, share, coefficient: coefficient * share, ...(lambda && { dLambda: lambda.gradients }) }
   })
 }

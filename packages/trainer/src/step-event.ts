@@ -1,3 +1,6 @@
+import type { LambdaSummary } from './step/learned-lambda.js'
+import type { LossSpike } from './step/loss-spike.js'
+import type { StepRecall } from './step/step-recall.js'
 import type { ValidationResult } from './validation.js'
 
 /** What one training step did. Numbers are `NaN` where the step met no finite value; in the log they are null. */
@@ -17,10 +20,20 @@ export interface StepEvent {
   readonly stage: number
   readonly topK: number | 'dense'
   readonly tokensPerSecond: number
+  /** Model FLOPs over what the devices could have done in the time of the step, 0 to 1; absent where their peak is not known. See `TrainingFlops`. */
+  readonly mfu?: number
   /** Whether the gradients were not finite, so that the parameters stayed as they were. */
   readonly skipped: boolean
+  /** The loss was far above those of the steps before. A note only. */
+  readonly spike?: LossSpike
+  /** Lambda after this step, where it is learned (spec 10). */
+  readonly lambda?: LambdaSummary
+  /** Attention-mass recall on a sample, where it was measured (spec 9). */
+  readonly recall?: StepRecall
   /** Loss of the held-out text after this step, where it was measured. */
   readonly validation?: ValidationResult
+  /** In the first event of a run that resumed from an older checkpoint, because newer ones are damaged: what is wrong with them. */
+  readonly passedOver?: readonly string[]
   /** Folder of the checkpoint written after this step. Not in the log. */
   readonly checkpoint?: string
 }

@@ -1,7 +1,7 @@
 import { appendFile, mkdir, readFile, truncate } from 'node:fs/promises'
 import { dirname } from 'node:path'
 import { InvalidConfigError, InvalidFileError } from '@phsa/core'
-import { syncToDisk } from './checkpoint-folder.js'
+import { syncToDisk } from './checkpoint/sync-to-disk.js'
 import type { StepEvent } from './step-event.js'
 
 /** The JSONL log of a run: one object a step, appended and complete after each. */

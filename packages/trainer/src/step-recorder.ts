@@ -51,7 +51,8 @@ export class StepRecorder {
     const { backend } = this.#model
     if (!backend.capture || !this.#hasRoom || CHOOSE_ON_THE_HOST.includes(attention.policy.name)) return undefined
     const shape = JSON.stringify([
-      attention.phsa,
+      // A learned lambda changes in place.
+      attention.lambda ? { ...attention.phsa, lambda: 'learned' } : attention.phsa,
       batches.map(({ lengths }) => lengths),
       distillations?.map(({ rows, coefficient }) => [rows.length, coefficient]),
     ])

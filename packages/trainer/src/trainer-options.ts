@@ -8,8 +8,14 @@ import {
   selectionPolicy,
 } from '@phsa/core'
 import type { DecoderModel } from '@phsa/model'
+import { type CheckpointOptions, type CheckpointPlan, planCheckpoints, requireResume } from './checkpoint/checkpoint-options.js'
+import type { ResumeOptions } from './checkpoint/resume-checkpoint.js'
+import { countRows } from './data/step-rows.js'
 import { type LearningRateOptions, requireLearningRate } from './learning-rate.js'
 import { requireInteger, requireRange } from './number-settings.js'
+import { type LearnedLambdaOptions, requireLearnedLambda } from './step/learned-lambda.js'
+import { type RecallOptions, requireRecall } from './step/step-recall.js'
+import { requireWeightAverage, type WeightAverageOptions } from './step/weight-average.js'
 import type { TrainingData } from './training-data.js'
 import { requireValidation, type ValidationOptions } from './validation.js'
 
@@ -19,7 +25,7 @@ export interface BatchOptions {
   readonly sequences: number
   /** Tokens a row. */
   readonly tokens: number
-  /** Micro-batches a step, whose gradients are summed: a larger step in the same memory. Default 1. */
+  /** Micro-batches a step, on each of the GPUs where there are several, whose gradients are summed: a larger step in the same memory. Default 1. */
   readonly accumulate?: number
 }
 
@@ -53,32 +59,11 @@ export interface DistillationOptions {
   readonly coefficient?: number
   /** Query positions sampled a sequence; default 256. */
   readonly rowsPerSequence?: number
+  /** `learned` teaches a lambda for each layer and KV head with this loss, from the configuration's on; for policy phsa. Default: it stays. */
+  readonly lambda?: 'learned' | LearnedLambdaOptions
 }
 
-/** Where checkpoints are written, how often, and how many are kept. */
-export interface CheckpointOptions {
-  /** Gets a folder `step-00000000` for each checkpoint; made where it is missing. */
-  readonly folder: string
-  /** Steps between two; the last step and an interrupted one are always saved. Default 500. */
-  readonly every?: number
-  /** Checkpoints kept, the newest ones; default 2. */
-  readonly keep?: number
-  /** Folder whose tokenizer files each checkpoint gets a copy of. */
-  readonly tokenizerFrom?: string
-}
-
-/** A run to go on with, where there is one. */
-export interface ResumeOptions {
-  /** A checkpoint's folder, or the folder of several, whose newest is taken. */
-  readonly from: string
-  /**
-   * Where there is no checkpoint, start from the beginning and begin the log anew, instead of refusing: so the same call starts a run and goes on
-   * with it, also one that was killed before its first checkpoint. Default false.
-   */
-  readonly orStart?: boolean
-}
-
-/** How long a run lasts: a number of steps, or of tokens (rounded up to whole steps). */
+/** How long a run lasts: a number of steps, or of tokens, rounded up to whole rows: the last step then takes what is left of them. */
 export type RunLength =
   | { readonly steps: number; readonly totalTokens?: undefined }
   | { readonly totalTokens: number; readonly steps?: undefined }
@@ -102,10 +87,18 @@ export type TrainerOptions = RunLength & {
   readonly checkpoint?: CheckpointOptions
   /** Loss of held-out text every so many steps. */
   readonly validation?: ValidationOptions
+  /** Attention-mass recall on a sample of the step's own tokens every so many steps. */
+  readonly recall?: RecallOptions
+  /** A moving average of the weights beside those that are trained, in checkpoints too. */
+  readonly ema?: WeightAverageOptions
   /** Continues from a checkpoint: its folder, or the folder of several, whose newest is taken. Replaces the model's parameters. */
   readonly resume?: string | ResumeOptions
   /** File that gets one JSON object a step. */
   readonly log?: string
+  /** Folder that gets event files for TensorBoard; the same rules as for `log`. */
+  readonly tensorboard?: string
+  /** Peak of one device in TFLOP/s, which the model FLOP utilisation is measured by. Default: that of the GPU, where it is known; then none is reported. */
+  readonly peakTeraflops?: number
   /** Skipped steps in a row after which training gives up; default 5. */
   readonly maxSkips?: number
   /** Ends the run after the current step, with a checkpoint where they are on. */
@@ -115,7 +108,11 @@ export type TrainerOptions = RunLength & {
 /** All options with their defaults, checked. */
 export interface TrainerPlan {
   readonly steps: number
+  /** Of all ranks; of the last step at most. */
   readonly tokensPerStep: number
+  /** Of the whole run and all ranks. */
+  readonly rows: number
+  /** `accumulate` counts the micro-batches of all ranks: two of one are one of two. */
   readonly batch: Required<BatchOptions>
   readonly seed: number
   readonly maxSkips: number
@@ -127,21 +124,24 @@ export interface TrainerPlan {
     readonly weightDecay: number
     readonly maxNorm: number
   }
-  readonly distillation: Required<DistillationOptions>
+  readonly distillation: Required<Omit<DistillationOptions, 'lambda'>> & { readonly lambda: Required<LearnedLambdaOptions> | undefined }
   readonly policy: SelectionPolicy
   readonly schedule: SparsitySchedule
   readonly validation: Required<ValidationOptions> | undefined
-  readonly resume: Required<ResumeOptions> | undefined
-  readonly checkpoint: (Required<Omit<CheckpointOptions, 'tokenizerFrom'>> & { readonly tokenizerFrom?: string }) | undefined
+  readonly recall: Required<RecallOptions> | undefined
+  readonly ema: Required<WeightAverageOptions> | undefined
+  readonly resume: ResumeOptions | undefined
+  readonly checkpoint: CheckpointPlan | undefined
 }
 
 /** @throws InvalidConfigError naming the setting, its value and what is allowed */
 export function planTraining(options: TrainerOptions): TrainerPlan {
   const { optimizer = {}, distillation = {}, checkpoint, policy = phsaPolicy, validation, resume } = options
-  const batch = { ...options.batch, accumulate: options.batch.accumulate ?? 1 }
+  const { accumulate = 1 } = options.batch
+  const batch = { ...options.batch, accumulate: accumulate * (options.model.backend.collective?.size ?? 1) }
   requireInteger('batch.sequences', batch.sequences, 1)
   requireInteger('batch.tokens', batch.tokens, 2)
-  requireInteger('batch.accumulate', batch.accumulate, 1)
+  requireInteger('batch.accumulate', accumulate, 1)
   const longest = options.model.config.maxPositions
   if (batch.tokens > longest) {
     throw new InvalidConfigError(
@@ -152,9 +152,15 @@ export function planTraining(options: TrainerOptions): TrainerPlan {
   requireVocabulary(options)
   const tokensPerStep = batch.sequences * batch.tokens * batch.accumulate
   const steps = countSteps(options, tokensPerStep)
+  const chosen = typeof policy === 'string' ? selectionPolicy(policy) : policy
+  const schedule = options.schedule ?? defaultSchedule()
+  const { coefficient = 1, rowsPerSequence = 256, lambda } = distillation
+  const teaching = { policy: chosen.name, hasPunctuation: options.punctuation !== undefined, coefficient, schedule }
+  const requiredValidation = validation && requireValidation(validation, options.model)
   const plan: TrainerPlan = {
     steps,
     tokensPerStep,
+    rows: countRows(options, batch, options.model.backend.collective?.size ?? 1),
     batch,
     seed: options.seed ?? 0,
     maxSkips: options.maxSkips ?? 5,
@@ -173,12 +179,14 @@ export function planTraining(options: TrainerOptions): TrainerPlan {
       weightDecay: optimizer.weightDecay ?? 0.1,
       maxNorm: optimizer.maxNorm ?? 1,
     },
-    distillation: { coefficient: distillation.coefficient ?? 1, rowsPerSequence: distillation.rowsPerSequence ?? 256 },
-    policy: typeof policy === 'string' ? selectionPolicy(policy) : policy,
-    schedule: options.schedule ?? defaultSchedule(),
-    validation: validation && requireValidation(validation, options.model),
-    resume: resume === undefined ? undefined : { orStart: false, ...(typeof resume === 'string' ? { from: resume } : resume) },
-    checkpoint: checkpoint && { ...checkpoint, every: checkpoint.every ?? 500, keep: checkpoint.keep ?? 2 },
+    distillation: { coefficient, rowsPerSequence, lambda: lambda && requireLearnedLambda({ ...teaching, lambda }) },
+    policy: chosen,
+    schedule,
+    validation: requiredValidation,
+    recall: options.recall && requireRecall(options.recall),
+    ema: options.ema && requireWeightAverage(options.ema),
+    resume: typeof resume === 'string' ? { from: resume } : resume,
+    checkpoint: checkpoint && planCheckpoints(checkpoint, { dtype: options.model.dtype, steps, validation: requiredValidation }),
   }
   requireInteger('seed', plan.seed, 0)
   requireInteger('maxSkips', plan.maxSkips, 1)
@@ -186,22 +194,7 @@ export function planTraining(options: TrainerOptions): TrainerPlan {
   requireRange('distillation.coefficient', plan.distillation.coefficient, 0, Number.MAX_VALUE)
   requireLearningRate(plan.learningRate)
   requireOptimizer(plan.optimizer)
-  if (plan.resume?.orStart && !plan.checkpoint) {
-    throw new InvalidConfigError(
-      'resume',
-      'resume has orStart, but checkpoint is not set, so there would be nothing to go on with; set checkpoint, or leave orStart out.',
-    )
-  }
-  if (plan.checkpoint) {
-    if (options.model.dtype === 'f64') {
-      throw new InvalidConfigError(
-        'checkpoint',
-        'the model is f64, which no checkpoint holds exactly; train it in f32, or without checkpoints.',
-      )
-    }
-    requireInteger('checkpoint.every', plan.checkpoint.every, 1)
-    requireInteger('checkpoint.keep', plan.checkpoint.keep, 1)
-  }
+  if (plan.resume) requireResume(plan.resume, checkpoint)
   return plan
 }
 

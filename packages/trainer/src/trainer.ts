@@ -1,18 +1,30 @@
 import { InvalidConfigError, RandomStream, type SchedulePoint } from '@phsa/core'
-import { checkpointBytes, readRecord, restoreCheckpoint, writeCheckpoint } from './checkpoint.js'
-import { findCheckpoint, newestCheckpoint, prepareCheckpointFolder, pruneCheckpoints, requireTokenizer } from './checkpoint-folder.js'
+import type { AttentionChoice } from '@phsa/model'
+import { stepRows } from './data/step-rows.js'
 import { learningRateAt } from './learning-rate.js'
 import { Optimizer } from './optimizer.js'
+import { RankGroup } from './parallel/rank-group.js'
+import { requireSameParameters, requireSameStart } from './parallel/require-same-ranks.js'
+import type { RunFiles, RunLog } from './run-files.js'
+import { lossSpike, withLoss } from './step/loss-spike.js'
+import { type StepRecall, stepRecall } from './step/step-recall.js'
 import { attentionAt } from './step-attention.js'
 import type { StepEvent } from './step-event.js'
-import { StepLog } from './step-log.js'
 import { StepRecorder } from './step-recorder.js'
 import { planTraining, type TrainerOptions, type TrainerPlan } from './trainer-options.js'
 import type { PackedRow, RowSource } from './training-data.js'
 import { TrainingDivergedError } from './training-diverged-error.js'
-import { type RunPosition, requireSameRun, requireStepsLeft, trainingRecord } from './training-record.js'
+import {
+  type MeasuredValidation,
+  type RunPosition,
+  requireSameRun,
+  requireStepsLeft,
+  type TrainingRecord,
+  trainingRecord,
+} from './training-record.js'
 import { type StepInput, trainingStep } from './training-step.js'
 import { type ValidationResult, validate } from './validation.js'
+import { Utilization } from './watching/utilization.js'
 
 /** A training run: iterate it, once, and it trains a step for each event. */
 export interface Trainer extends AsyncIterable<StepEvent> {
@@ -20,13 +32,8 @@ export interface Trainer extends AsyncIterable<StepEvent> {
   readonly steps: number
 }
 
-/**
- * A run over `data` that trains `model` in place. Nothing happens before the first event is asked for; then folders and the log are checked
- * before any work is done. Leaving the loop early frees everything without a checkpoint; the signal is the way to stop and save.
- * The iterator throws `TrainingDivergedError` after too many skipped steps in a row.
- * @throws InvalidConfigError naming the setting
- */
-export function createTrainer(options: TrainerOptions): Trainer {
+/** `createTrainer` with what there is for files. */
+export function trainerOn(files: RunFiles, options: TrainerOptions): Trainer {
   const plan = planTraining(options)
   let started = false
   return {
@@ -35,20 +42,23 @@ export function createTrainer(options: TrainerOptions): Trainer {
       if (started)
         throw new InvalidConfigError('trainer', 'this trainer has been iterated already; create another one, with resume to continue.')
       started = true
-      return train(options, plan)
+      return train(files, options, plan)
     },
   }
 }
 
-async function* train(options: TrainerOptions, plan: TrainerPlan): AsyncGenerator<StepEvent, void, undefined> {
+async function* train(files: RunFiles, options: TrainerOptions, plan: TrainerPlan): AsyncGenerator<StepEvent, void, undefined> {
   // Before the optimizer's tensors: a longer rotary table belongs to the model.
   const validated = plan.validation?.batches.flatMap(({ lengths }) => lengths) ?? []
   options.model.reservePositions(Math.max(plan.batch.tokens, ...validated))
-  const optimizer = new Optimizer(options.model, plan.optimizer)
+  const parts = { learnsLambda: plan.distillation.lambda !== undefined, averageDecay: plan.ema?.decay }
+  const optimizer = new Optimizer(options.model, plan.optimizer, parts)
   try {
-    const run = await TrainingRun.start(options, plan, optimizer)
+    const run = await TrainingRun.start(files, options, plan, optimizer)
     try {
       yield* run.events()
+    } catch (error) {
+      throw await files.whereToResume(error, plan.checkpoint)
     } finally {
       run.release()
     }
@@ -58,17 +68,32 @@ async function* train(options: TrainerOptions, plan: TrainerPlan): AsyncGenerato
 }
 
 class TrainingRun {
+  readonly #files: RunFiles
   readonly #options: TrainerOptions
   readonly #plan: TrainerPlan
   readonly #optimizer: Optimizer
   readonly #recorder: StepRecorder
-  readonly #log: StepLog | undefined
+  readonly #log: RunLog | undefined
+  readonly #utilization: Utilization
   readonly #rows: RowSource
   readonly #random: RandomStream
+  readonly #group: RankGroup
   #position: RunPosition
+  /** Of the last step, where it was measured. */
+  #validation: MeasuredValidation | undefined
   #savedStep: number
+  /** What is wrong with checkpoints newer than the resumed one; for the first event. */
+  #passedOver: readonly string[] = []
 
-  private constructor(options: TrainerOptions, plan: TrainerPlan, optimizer: Optimizer, position: RunPosition, log: StepLog | undefined) {
+  private constructor(
+    files: RunFiles,
+    options: TrainerOptions,
+    plan: TrainerPlan,
+    optimizer: Optimizer,
+    position: RunPosition,
+    log: RunLog | undefined,
+  ) {
+    this.#files = files
     this.#options = options
     this.#plan = plan
     this.#optimizer = optimizer
@@ -76,44 +101,54 @@ class TrainingRun {
     this.#position = position
     this.#savedStep = position.step
     this.#log = log
+    this.#utilization = new Utilization(options.model, options.peakTeraflops)
     this.#rows = options.data.rows({ sequenceTokens: plan.batch.tokens, seed: plan.seed })
     this.#random = new RandomStream(position.distillationRandom)
+    this.#group = new RankGroup(options.model.backend)
   }
 
   /** Restores what is resumed and checks what will be written, before the first step. */
-  static async start(options: TrainerOptions, plan: TrainerPlan, optimizer: Optimizer): Promise<TrainingRun> {
+  static async start(files: RunFiles, options: TrainerOptions, plan: TrainerPlan, optimizer: Optimizer): Promise<TrainingRun> {
     const { model, data } = options
-    let position: RunPosition = { step: 0, updates: 0, tokens: 0, row: 0, distillationRandom: plan.seed, skips: 0 }
-    const path = plan.resume && (await (plan.resume.orStart ? newestCheckpoint : findCheckpoint)(plan.resume.from))
-    if (path !== undefined) {
-      const record = await readRecord(path)
-      requireSameRun(record, plan, data)
-      requireStepsLeft(record, plan)
-      await restoreCheckpoint(path, model, optimizer)
-      const { step, updates, tokens, row, distillationRandom, skips } = record
-      position = { step, updates, tokens, row, distillationRandom, skips }
+    const group = new RankGroup(model.backend)
+    let position: RunPosition = { step: 0, updates: 0, tokens: 0, row: 0, distillationRandom: plan.seed, skips: 0, recentLosses: [] }
+    const resumed = plan.resume && (await files.resumedCheckpoint(plan.resume))
+    if (resumed) {
+      requireSameRun(resumed.record, plan, data)
+      requireStepsLeft(resumed.record, plan)
+      await files.restoreCheckpoint(resumed, model, optimizer)
+      const { step, updates, tokens, row, distillationRandom, skips, recentLosses, lambda } = resumed.record
+      position = { step, updates, tokens, row, distillationRandom, skips, recentLosses }
+      if (lambda && optimizer.lambda) optimizer.lambda.restore(lambda)
+      // What was learned stays where it is learned no more.
+      else if (lambda) model.reconfigure({ lambda: lambda.values })
     }
-    if (plan.checkpoint) {
-      const { folder, every, keep, tokenizerFrom } = plan.checkpoint
-      const count = Math.min(keep + 1, Math.ceil((plan.steps - position.step) / every))
-      if (tokenizerFrom !== undefined) await requireTokenizer(tokenizerFrom)
-      await prepareCheckpointFolder(folder, position.step, count * checkpointBytes(model))
-    }
+    // Not while another rank still looks for the checkpoint to resume from.
+    await group.any(false)
+    const setAside = group.isFirst ? await files.prepareCheckpoints(plan, model, optimizer, resumed?.record.step) : []
     // A run that begins anew was stopped before its first checkpoint: a log that goes past that is of another run.
-    const mostSteps = path === undefined ? plan.checkpoint?.every : undefined
-    const log = options.log === undefined ? undefined : await StepLog.open(options.log, plan.resume && position.step, mostSteps)
-    return new TrainingRun(options, plan, optimizer, position, log)
+    const mostSteps = resumed === undefined ? plan.checkpoint?.every : undefined
+    const log = group.isFirst ? await files.openLogs(options, plan, plan.resume && position.step, mostSteps) : undefined
+    const run = new TrainingRun(files, options, plan, optimizer, position, log)
+    run.#passedOver = [...(resumed?.passedOver ?? []), ...setAside]
+    await requireSameStart(group, model, run.#record())
+    return run
   }
 
   async *events(): AsyncGenerator<StepEvent, void, undefined> {
     const { signal } = this.#options
-    while (this.#position.step < this.#plan.steps && !signal?.aborted) {
-      const event = await this.#step()
+    let isOver = this.#group.isAlone && signal?.aborted === true
+    while (this.#position.step < this.#plan.steps && !isOver) {
+      const event = { ...(await this.#step()), ...(this.#passedOver.length > 0 && { passedOver: this.#passedOver }) }
+      this.#passedOver = []
       await this.#log?.append(event)
-      const isDue = event.step === this.#plan.steps || signal?.aborted || event.step % (this.#plan.checkpoint?.every ?? 1) === 0
+      const isStopped = this.#group.isAlone && signal?.aborted
+      const isDue = event.step === this.#plan.steps || isStopped || event.step % (this.#plan.checkpoint?.every ?? 1) === 0
       const checkpoint = isDue ? await this.#save() : undefined
       yield checkpoint === undefined ? event : { ...event, checkpoint }
       this.#requireProgress()
+      // A signal on one rank stops all of them after the same step: the first one at least, so that each sees how far they came.
+      isOver = await this.#group.any(signal?.aborted === true)
     }
     // The signal may have come while the last event was looked at.
     if (this.#position.step > this.#savedStep) await this.#save()
@@ -126,8 +161,7 @@ class TrainingRun {
 
   async #step(): Promise<StepEvent> {
     const { model, punctuation } = this.#options
-    const { sequences, accumulate } = this.#plan.batch
-    const { step, updates, tokens, row, skips } = this.#position
+    const { step, updates, tokens, row, skips, recentLosses } = this.#position
     const point = this.#pointAt(tokens)
     const learningRate = learningRateAt(step, this.#plan.learningRate)
     const started = performance.now()
@@ -136,10 +170,9 @@ class TrainingRun {
       punctuation,
       optimizer: this.#optimizer,
       plan: this.#plan,
-      microBatches: Array.from({ length: accumulate }, (_, micro) =>
-        Array.from({ length: sequences }, (_, index) => this.#rowAt(row + micro * sequences + index)),
-      ),
-      attention: attentionAt(point, this.#plan, model, step),
+      microBatches: stepRows(row, this.#plan, this.#group.size).map((window) => window.map((index) => this.#rowAt(index))),
+      attention: this.#attentionAt(point, step),
+      draw: step,
       distillation: point.distillation,
       learningRate,
       count: updates + 1,
@@ -147,16 +180,25 @@ class TrainingRun {
     }
     const result = await trainingStep(input, this.#recorder)
     const seconds = (performance.now() - started) / 1000
+    const rowsTaken = input.microBatches.flat().length
+    const tokensTaken = rowsTaken * this.#plan.batch.tokens
     const skipped = !Number.isFinite(result.gradientNorm)
+    if (!skipped) this.#learnLambda(result.lambdaGradients, step)
+    const { lambda } = this.#optimizer
     this.#position = {
       step: step + 1,
       updates: skipped ? updates : updates + 1,
-      tokens: tokens + this.#plan.tokensPerStep,
-      row: row + sequences * accumulate,
+      tokens: tokens + tokensTaken,
+      row: row + rowsTaken,
       distillationRandom: this.#random.state,
       skips: skipped ? skips + 1 : 0,
+      recentLosses: withLoss(recentLosses, result.loss),
+      ...(lambda && { lambda: lambda.state }),
     }
+    const spike = lossSpike(result.loss, recentLosses)
+    const recall = await this.#recall(point, input.microBatches.flat())
     const validation = await this.#validate(point)
+    this.#validation = validation && { ...validation, topK: this.#topKAt(point) }
     return {
       step: step + 1,
       tokens: this.#position.tokens,
@@ -166,8 +208,12 @@ class TrainingRun {
       learningRate,
       stage: point.stage,
       topK: this.#topKAt(point),
-      tokensPerSecond: this.#plan.tokensPerStep / seconds,
+      tokensPerSecond: tokensTaken / seconds,
+      ...this.#utilization.ofStep(input.microBatches, input.attention, seconds),
       skipped,
+      ...(spike && { spike }),
+      ...(lambda && { lambda: lambda.summary }),
+      ...(recall && { recall }),
       ...(validation === undefined ? {} : { validation }),
     }
   }
@@ -175,12 +221,40 @@ class TrainingRun {
   /** Where this step is one to validate after. Always with the same draw, so that policy `random` meets the same blocks each time. */
   async #validate(point: SchedulePoint): Promise<ValidationResult | undefined> {
     const { model } = this.#options
-    const { validation, steps } = this.#plan
-    const { step } = this.#position
-    if (!validation || (step % validation.every !== 0 && step !== steps)) return undefined
+    const { validation, ema } = this.#plan
+    if (!validation || !this.#isDue(validation.every)) return undefined
     // Its memory is needed; recording anew costs as much as queueing a step once.
     this.#recorder.release()
-    return validate(model, validation.batches, attentionAt(point, this.#plan, model, 0))
+    const averaged = ema?.validate ? this.#optimizer.average?.model() : undefined
+    try {
+      return await validate(averaged ?? model, validation.batches, this.#attentionAt(point, 0))
+    } finally {
+      averaged?.dispose()
+    }
+  }
+
+  /** Where this step is one to measure recall after. */
+  async #recall(point: SchedulePoint, rows: readonly PackedRow[]): Promise<StepRecall | undefined> {
+    const { model, punctuation } = this.#options
+    if (!this.#plan.recall || !this.#isDue(this.#plan.recall.every)) return undefined
+    this.#recorder.release()
+    return stepRecall({ model, plan: this.#plan, punctuation, point, step: this.#position.step - 1, rows })
+  }
+
+  #isDue(every: number): boolean {
+    const { step } = this.#position
+    return step % every === 0 || step === this.#plan.steps
+  }
+
+  #attentionAt(point: SchedulePoint, draw: number): AttentionChoice {
+    return attentionAt(point, this.#plan, this.#options.model, draw, this.#optimizer.lambda?.tensors)
+  }
+
+  #learnLambda(gradients: readonly Float64Array[] | undefined, step: number): void {
+    const { distillation, learningRate, optimizer } = this.#plan
+    if (!gradients || !distillation.lambda || !gradients.flatMap((row) => [...row]).every(Number.isFinite)) return
+    const rate = learningRateAt(step, { ...learningRate, peak: distillation.lambda.learningRate })
+    this.#optimizer.lambda?.update(gradients, rate, optimizer)
   }
 
   /** @throws InvalidConfigError for data that does not keep to the length it was asked for */
@@ -197,19 +271,23 @@ class TrainingRun {
 
   async #save(): Promise<string | undefined> {
     if (!this.#plan.checkpoint) return undefined
-    const { folder, keep, tokenizerFrom } = this.#plan.checkpoint
-    const { model, data } = this.#options
-    const point = this.#pointAt(this.#position.tokens)
-    const record = trainingRecord(this.#position, { stage: point.stage, topK: this.#topKAt(point) }, this.#plan, data)
-    await this.#log?.sync()
-    const path = await writeCheckpoint(folder, { model, optimizer: this.#optimizer, record, tokenizerFrom })
-    await pruneCheckpoints(folder, keep)
+    const { model } = this.#options
+    await requireSameParameters(this.#group, model, this.#position.step)
     this.#savedStep = this.#position.step
-    return path
+    // The other ranks wait for it at their next sum.
+    if (!this.#group.isFirst) return undefined
+    await this.#log?.sync()
+    return this.#files.saveCheckpoint(this.#plan.checkpoint, { model, optimizer: this.#optimizer, record: this.#record() })
+  }
+
+  #record(): TrainingRecord {
+    const point = this.#pointAt(this.#position.tokens)
+    const measured = { stage: point.stage, topK: this.#topKAt(point), validation: this.#validation }
+    return trainingRecord(this.#position, measured, this.#plan, this.#options.data)
   }
 
   #pointAt(tokens: number): SchedulePoint {
-    return this.#plan.schedule.at(tokens, this.#plan.steps * this.#plan.tokensPerStep)
+    return this.#plan.schedule.at(tokens, this.#plan.rows * this.#plan.batch.tokens)
   }
 
   #topKAt(point: SchedulePoint): number | 'dense' {

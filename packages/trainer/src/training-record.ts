@@ -1,6 +1,8 @@
 import { InvalidConfigError, InvalidFileError } from '@phsa/core'
+import type { LambdaState } from './step/learned-lambda.js'
 import type { TrainerPlan } from './trainer-options.js'
 import type { TrainingData } from './training-data.js'
+import type { ValidationResult } from './validation.js'
 
 /** Where a run stands: all that changes from step to step besides tensors. */
 export interface RunPosition {
@@ -15,6 +17,15 @@ export interface RunPosition {
   readonly distillationRandom: number
   /** Skipped steps in a row, up to now. */
   readonly skips: number
+  /** What the next loss is compared with; see `lossSpike`. */
+  readonly recentLosses: readonly number[]
+  /** Where lambda is learned. */
+  readonly lambda?: LambdaState
+}
+
+/** What the held-out text gave, and the attention that it was measured with: that of the step, where the record's is the next one's. */
+export interface MeasuredValidation extends ValidationResult {
+  readonly topK: number | 'dense'
 }
 
 /** What `trainer.json` holds: the run's position, what it must find again to continue, and for the reader the rest of its options. */
@@ -25,6 +36,8 @@ export interface TrainingRecord extends RunPosition {
   readonly seed: number
   readonly stage: number
   readonly topK: number | 'dense'
+  /** What the held-out text gave after this step, where it was measured then: what the best checkpoint is chosen by. */
+  readonly validation?: MeasuredValidation
   readonly steps: number
   readonly policy: string
   readonly schedule: unknown
@@ -36,7 +49,7 @@ export interface TrainingRecord extends RunPosition {
 /** The record of a run at a position, as `trainer.json` holds it; plain JSON. */
 export function trainingRecord(
   position: RunPosition,
-  { stage, topK }: { stage: number; topK: number | 'dense' },
+  { stage, topK, validation }: Pick<TrainingRecord, 'stage' | 'topK' | 'validation'>,
   plan: TrainerPlan,
   data: TrainingData,
 ): TrainingRecord {
@@ -46,6 +59,7 @@ export function trainingRecord(
     ...position,
     stage,
     topK,
+    ...(validation && { validation }),
     fingerprint: data.fingerprint,
     batch,
     seed,
@@ -68,7 +82,8 @@ export function parseRecord(json: unknown): TrainingRecord {
       throw new InvalidFileError(`${name} is ${JSON.stringify(record[name])}, not a non-negative integer`)
     }
   }
-  return record
+  // Runs of earlier versions kept none.
+  return { ...record, recentLosses: record.recentLosses ?? [] }
 }
 
 /**
@@ -85,9 +100,10 @@ export function requireSameRun(record: TrainingRecord, plan: TrainerPlan, data: 
   ]
   for (const [setting, written, given] of pairs) {
     if (written === given) continue
+    const note = setting === 'batch.accumulate' ? ', counted over all GPUs' : ''
     throw new InvalidConfigError(
       setting,
-      `the checkpoint was written with ${setting} ${written}, this run has ${given}; give the same, or start a new run from the checkpoint's model.`,
+      `the checkpoint was written with ${setting} ${written}, this run has ${given}${note}; give the same, or start a new run from the checkpoint's model.`,
     )
   }
 }

@@ -1,8 +1,8 @@
-import { setImmediate as nextTurn } from 'node:timers/promises'
 import { InvalidConfigError } from '@phsa/core'
 import type { AttentionChoice, DecoderModel, TrainingBatch } from '@phsa/model'
+import { lossesPast, scoredTokens } from './evaluation/scored-tokens.js'
+import { nextTurn } from './next-turn.js'
 import { requireInteger } from './number-settings.js'
-import { lossesPast, scoredTokens } from './scored-tokens.js'
 
 /** Held-out text that is measured while training, and how often. */
 export interface ValidationOptions {

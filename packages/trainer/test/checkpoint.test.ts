@@ -1,59 +1,29 @@
 import { existsSync, statSync } from 'node:fs'
-import { appendFile, mkdir, mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises'
+import { appendFile, mkdir, mkdtemp, readdir, readFile, rm, statfs, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { elementCount, reference, SparsitySchedule, serializeSafetensorsParts } from '@phsa/core'
+import { fileURLToPath } from 'node:url'
+import { elementCount, reference, serializeSafetensorsParts } from '@phsa/core'
 import { loadModel } from '@phsa/model'
 import { afterEach, beforeEach, expect, test, vi } from 'vitest'
-import { findCheckpoint, listCheckpoints, prepareCheckpointFolder } from '../src/checkpoint-folder.js'
-import { readSafetensors, type StoredTensor } from '../src/safetensors-disk.js'
-import type { StepEvent } from '../src/step-event.js'
+import { checkpointName, listCheckpoints } from '../src/checkpoint/checkpoint-folder.js'
+import { findCheckpoint } from '../src/checkpoint/find-checkpoint.js'
+import { prepareCheckpointFolder } from '../src/checkpoint/prepare-checkpoints.js'
+import { readSafetensors, type StoredTensor } from '../src/checkpoint/safetensors-disk.js'
+import { createTrainer } from '../src/create-trainer.js'
 import { StepLog } from '../src/step-log.js'
-import { createTrainer } from '../src/trainer.js'
 import type { TrainerOptions } from '../src/trainer-options.js'
 import type { TrainingData } from '../src/training-data.js'
 import { testedBackends } from './backends.js'
-import { letterData, letterPunctuation, tinyConfig, tinyModel } from './tiny-model.js'
+import { reseal } from './reseal.js'
+import { letterData, tinyConfig, tinyModel } from './tiny-model.js'
+import { collect, numbers, tinyRun as settings, runText as TEXT } from './tiny-run.js'
 
 let folder: string
 beforeEach(async () => {
   folder = await mkdtemp(join(tmpdir(), 'phsa-trainer-'))
 })
 afterEach(() => rm(folder, { recursive: true, force: true }))
-
-const TEXT = 'one two three, four five six.\n\n\nseven eight nine ten, eleven twelve.\n\n\nthe end of the counting, again and again.'
-
-/** Dense, then sparse with distillation, so that each part of the state matters. */
-async function settings(changes: Partial<TrainerOptions> = {}): Promise<TrainerOptions> {
-  return {
-    model: await tinyModel(),
-    data: await letterData(TEXT),
-    punctuation: letterPunctuation,
-    batch: { sequences: 2, tokens: 40 },
-    steps: 6,
-    seed: 5,
-    schedule: new SparsitySchedule([
-      { kind: 'dense', share: 1 / 3 },
-      { kind: 'sparse', share: 2 / 3, topK: 2, distillation: true },
-    ]),
-    distillation: { rowsPerSequence: 6 },
-    optimizer: { learningRate: 0.01, warmupSteps: 2 },
-    ...changes,
-  } as TrainerOptions
-}
-
-async function collect(options: TrainerOptions, stopAfter?: number): Promise<StepEvent[]> {
-  const stop = new AbortController()
-  const events: StepEvent[] = []
-  for await (const event of createTrainer({ ...options, signal: stop.signal })) {
-    events.push(event)
-    if (event.step === stopAfter) stop.abort()
-  }
-  return events
-}
-
-/** What must be the same in both runs. */
-const numbers = (events: readonly StepEvent[]) => events.map(({ tokensPerSecond: _, checkpoint: __, ...event }) => event)
 
 test.each([
   { dtype: 'f32', ...testedBackends[0] },
@@ -111,7 +81,7 @@ test('an abort while a step runs lets it finish, saves it and ends', async () =>
       },
     }),
   }
-  const events: StepEvent[] = []
+  const events: Awaited<ReturnType<typeof collect>> = []
   for await (const event of createTrainer({ ...base, data })) events.push(event)
   expect(events.map(({ step, checkpoint }) => [step, checkpoint])).toEqual([
     [1, undefined],
@@ -135,7 +105,8 @@ test('a checkpoint is a model folder, and only the newest are kept', async () =>
   expect((await readdir(folder)).sort()).toEqual(['step-00000004', 'step-00000006'])
   const newest = await findCheckpoint(folder)
   expect(newest).toBe(join(folder, 'step-00000006'))
-  expect((await readdir(newest)).sort()).toEqual(['config.json', 'model.safetensors', 'optimizer.safetensors', 'trainer.json'])
+  const names = ['config.json', 'manifest.json', 'model.safetensors', 'optimizer.safetensors', 'trainer.json']
+  expect((await readdir(newest)).sort()).toEqual(names)
   const { model } = await loadModel(newest, { backend: await reference() })
   expect(model.phsa.blockSize).toBe(4)
   const record = JSON.parse(await readFile(join(newest, 'trainer.json'), 'utf8'))
@@ -202,7 +173,15 @@ test('says before the first step what cannot be written or read', async () => {
   await writeFile(file, '')
   await expect(collect(await settings({ checkpoint: { folder: join(file, 'run') } }))).rejects.toThrow('cannot be written')
   await expect(collect(await settings({ log: join(file, 'log.jsonl') }))).rejects.toThrow('cannot be written')
-  await expect(prepareCheckpointFolder(join(folder, 'full'), 0, 2 ** 62)).rejects.toThrow('free some space')
+  const planned = { folder: join(folder, 'full'), step: 0, bytes: 2 ** 60, most: 3, writes: 9, isResumed: false }
+  await expect(prepareCheckpointFolder(planned)).rejects.toThrow('free some space')
+  expect(await prepareCheckpointFolder({ ...planned, writes: 0 })).toEqual([])
+  // Room for one, not for two: those that are there are removed when others are written.
+  const { bavail, bsize } = await statfs(folder)
+  const tight = { ...planned, folder: join(folder, 'tight'), step: 9, bytes: bavail * bsize * 0.7 }
+  await expect(prepareCheckpointFolder(tight)).rejects.toThrow('free some space')
+  for (const step of [8, 9]) await mkdir(join(tight.folder, checkpointName(step)))
+  expect(await prepareCheckpointFolder(tight)).toEqual([])
   await expect(collect(await settings({ resume: folder }))).rejects.toThrow('holds none')
 })
 
@@ -211,9 +190,11 @@ test('names what is damaged in a checkpoint', async () => {
   const path = await findCheckpoint(folder)
   const record = JSON.parse(await readFile(join(path, 'trainer.json'), 'utf8'))
   await writeFile(join(path, 'trainer.json'), JSON.stringify({ ...record, row: -1 }))
+  await reseal(path)
   await expect(collect(await settings({ resume: folder }))).rejects.toThrow('row is -1')
   await writeFile(join(path, 'trainer.json'), JSON.stringify(record))
   await writeFile(join(path, 'optimizer.safetensors'), 'short')
+  await reseal(path)
   await expect(collect(await settings({ resume: folder }))).rejects.toThrow('optimizer.safetensors')
 })
 
@@ -242,9 +223,12 @@ test.each([
   await expect(collect(other)).rejects.toThrow(`${setting} is`)
 })
 
-test('a tokenizer that is not there is reported before the first step', async () => {
+test("a tokenizer that is not there, or not the model's, is reported before the first step", async () => {
   const events = createTrainer(await settings({ checkpoint: { folder, tokenizerFrom: join(folder, 'none') } }))[Symbol.asyncIterator]()
   await expect(events.next()).rejects.toThrow(/no tokenizer\.json/)
+  const tokenizerFrom = fileURLToPath(new URL('../../../fixtures/tokenizer-8k', import.meta.url))
+  const other = collect(await settings({ checkpoint: { folder, tokenizerFrom } }))
+  await expect(other).rejects.toThrow('has ids up to 8191, this model takes 0 to 29')
 })
 
 test('a resume cuts a log down to nothing where all its steps are done again', async () => {
@@ -353,7 +337,7 @@ test.each([
   ['model.safetensors', 'model.embed_tokens.weight', 'is [16,30]', (shape: readonly number[]) => [...shape].reverse()],
   ['optimizer.safetensors', 'model.norm.weight.mean', 'lacks model.norm.weight.mean', undefined],
   ['optimizer.safetensors', 'model.embed_tokens.weight.variance', 'is [16,30]', (shape: readonly number[]) => [...shape].reverse()],
-] as const)('a damaged %s leaves the model whole: %s %s', async (file, name, message, reshape) => {
+] as const)('a wrong %s leaves the model whole: %s %s', async (file, name, message, reshape) => {
   await collect(await settings({ checkpoint: { folder, every: 3 } }), 3)
   const path = join(await findCheckpoint(folder), file)
   const tensors = await readAll(path)
@@ -361,6 +345,7 @@ test.each([
   tensors.delete(name)
   if (reshape) tensors.set(name, { ...tensor, shape: reshape(tensor.shape) })
   await writeFile(path, serializeSafetensorsParts(tensors))
+  await reseal(await findCheckpoint(folder))
   const [model, untouched] = [await tinyModel({ seed: 999 }), await tinyModel({ seed: 999 })]
   await expect(collect(await settings({ model, resume: folder }))).rejects.toThrow(message)
   for (const [parameter, value] of model.parameters) {
@@ -386,6 +371,7 @@ test('a 16-bit checkpoint that lacks one of its f32 copies is damaged, and so is
   const tensors = await readAll(path)
   tensors.delete('model.norm.weight.master')
   await writeFile(path, serializeSafetensorsParts(tensors))
+  await reseal(await findCheckpoint(folder))
   for (const dtype of ['bf16', 'f32'] as const) {
     const resumed = await settings({ model: await tinyModel({ dtype }), resume: folder })
     await expect(collect(resumed)).rejects.toThrow('lacks model.norm.weight.master')

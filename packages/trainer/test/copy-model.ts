@@ -1,6 +1,6 @@
 import { elementCount, type ModelBackend, phsaConfig } from '@phsa/core'
 import { type DecoderConfig, DecoderModel, parameterShapes } from '@phsa/model'
-import type { NeedleTask } from '../src/needle-task.js'
+import type { NeedleTask } from '../src/evaluation/needle-task.js'
 
 /** Ids 0 to 15 are filler; 8 first and 8 second values make the facts; one token asks. */
 const FIRST = 16

@@ -3,9 +3,9 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { type DType, type ModelBackend, SparsitySchedule } from '@phsa/core'
 import { afterEach, beforeEach, expect, test } from 'vitest'
-import { checkpointName } from '../src/checkpoint-folder.js'
-import { heldOutBatches } from '../src/held-out-batches.js'
-import { createTrainer } from '../src/trainer.js'
+import { checkpointName } from '../src/checkpoint/checkpoint-folder.js'
+import { createTrainer } from '../src/create-trainer.js'
+import { heldOutBatches } from '../src/evaluation/held-out-batches.js'
 import type { TrainerOptions } from '../src/trainer-options.js'
 import type { TrainingData } from '../src/training-data.js'
 import { testedBackends } from './backends.js'
@@ -35,7 +35,7 @@ async function damagedData(): Promise<TrainingData> {
   }
 }
 
-/** All that a run has at once: micro-batches, stages with distillation, wsd, skipped steps, validation, checkpoints and a log. */
+/** All that a run has at once: micro-batches, stages with distillation, a learned lambda, an average of the weights, wsd, skipped steps, recall, validation, checkpoints and a log. */
 async function settings(name: string, backend: ModelBackend, dtype: DType, policy: string): Promise<TrainerOptions & { log: string }> {
   const heldOut = await letterData('the sea is high when the moon is full, and low when the moon is new. the fisher knows.')
   return {
@@ -50,7 +50,9 @@ async function settings(name: string, backend: ModelBackend, dtype: DType, polic
       { kind: 'dense', share: 0.3 },
       { kind: 'sparse', share: 0.7, topK: { from: 3, to: 1 }, distillation: true },
     ]),
-    distillation: { rowsPerSequence: 6 },
+    distillation: { rowsPerSequence: 6, ...(policy === 'phsa' && { lambda: 'learned' as const }) },
+    ema: { decay: 0.9, validate: true },
+    recall: { every: 6, rows: 8 },
     optimizer: { learningRate: 0.01, warmupSteps: 3, decay: 'wsd', decayShare: 0.4 },
     validation: { batches: heldOutBatches(heldOut, { windows: 2, tokens: 44, punctuation: letterPunctuation }), every: 4 },
     checkpoint: { folder: join(folder, name), every: 5 },
@@ -92,11 +94,13 @@ test.each([
   expect(events.map(({ step }) => step)).toEqual(Array.from({ length: 20 }, (_, index) => index + 1))
   expect(events.filter(({ skipped }) => skipped).map(({ step }) => step)).toEqual([3, 10])
   expect(events.filter(({ validation }) => validation).map(({ step }) => step)).toEqual([4, 8, 12, 16, 20])
+  expect(events.filter(({ recall }) => recall).map(({ step }) => step)).toEqual([6, 12, 18, 20])
+  expect(events.filter(({ lambda }) => lambda).length).toBe(policy === 'random' ? 0 : 20)
   expect(events.filter(({ distillationLoss }) => distillationLoss).length).toBe(policy === 'random' ? 0 : 14)
 
   const last = checkpointName(20)
   const names = (await readdir(join(folder, 'whole', last))).sort()
-  expect(names).toEqual(['config.json', 'model.safetensors', 'optimizer.safetensors', 'trainer.json'])
+  expect(names).toEqual(['config.json', 'manifest.json', 'model.safetensors', 'optimizer.safetensors', 'trainer.json'])
   for (const name of names) {
     const [expected, actual] = await Promise.all(['whole', 'parts'].map((run) => readFile(join(folder, run, last, name))))
     expect(actual.equals(expected), name).toBe(true)

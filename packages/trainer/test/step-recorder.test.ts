@@ -1,4 +1,4 @@
-import { type CapturedStep, type ModelBackend, OutOfMemoryError, RandomStream, reference, SparsitySchedule } from '@phsa/core'
+import { type CapturedStep, type DType, type ModelBackend, OutOfMemoryError, RandomStream, reference, SparsitySchedule } from '@phsa/core'
 import { nextTokenBatch } from '@phsa/model'
 import { expect, test, vi } from 'vitest'
 import { createTrainer, type StepEvent, type TrainerOptions, type TrainingData } from '../src/index.js'
@@ -6,7 +6,7 @@ import { letterPunctuation, tinyModel } from './tiny-model.js'
 
 const TOKENS = 48
 
-type Settings = Pick<TrainerOptions, 'data' | 'schedule' | 'distillation' | 'policy' | 'validation'>
+type Settings = Pick<TrainerOptions, 'data' | 'schedule' | 'distillation' | 'policy' | 'validation' | 'ema' | 'recall'>
 
 /** Rows of the lengths given, in turn. */
 function data(...lengths: number[][]): TrainingData {
@@ -73,9 +73,9 @@ function disposeTensors(value: unknown): void {
   else for (const part of Object.values(value)) disposeTensors(part)
 }
 
-async function run(backend: ModelBackend, options: Settings): Promise<StepEvent[]> {
+async function run(backend: ModelBackend, options: Settings, dtype: DType = 'f32'): Promise<StepEvent[]> {
   const before = backend.memory.usage()
-  const model = await tinyModel({ backend })
+  const model = await tinyModel({ backend, dtype })
   const events: StepEvent[] = []
   const batch = { sequences: 1, tokens: TOKENS, accumulate: 2 }
   for await (const event of createTrainer({ model, punctuation: letterPunctuation, batch, steps: 6, ...options })) {
@@ -92,6 +92,17 @@ test.each<[string, number[][], number, Omit<Settings, 'data'>]>([
   ['one length', [[TOKENS]], 5, { schedule: sparse }],
   ['packed rows of the same lengths, fewer distillation rows', [[20, 28]], 0, { schedule: sparse, distillation: { rowsPerSequence: 4 } }],
   ['without distillation', [[20, 28]], 5, { schedule: sparse, distillation: { coefficient: 0 } }],
+  [
+    'a learned lambda and an average of the weights',
+    [[TOKENS]],
+    5,
+    {
+      schedule: sparse,
+      distillation: { lambda: 'learned' },
+      ema: { decay: 0.5, validate: true },
+      validation: { batches: [nextTokenBatch([Int32Array.of(1, 2, 3)])], every: 100 },
+    },
+  ],
   ['lengths that change', [[20, 28], [48], [30, 18]], 0, { schedule: sparse }],
   ['a sparse stage after a dense one', [[TOKENS]], 4, {}],
   ['blocks that are drawn on the host', [[TOKENS]], 0, { schedule: sparse, policy: 'random' }],
@@ -107,6 +118,25 @@ test.each<[string, number[][], number, Omit<Settings, 'data'>]>([
   const events = await run(backend, { data: data(...lengths), ...options })
   expect(events).toEqual(await run(await reference(), { data: data(...lengths), ...options }))
   expect(counts).toMatchObject({ replays, live: 0 })
+})
+
+test.each<DType>(['f32', 'bf16'])('a micro-batch without a finite loss skips its step in a recording too, in %s', async (dtype) => {
+  const whole = data([TOKENS])
+  const damaged: TrainingData = {
+    fingerprint: 'row 9 is damaged',
+    rows: (options) => ({
+      row: (index) => ({
+        ...whole.rows(options).row(index),
+        targetWeights: [new Float32Array(TOKENS).fill(index === 9 ? Number.NaN : 1)],
+      }),
+    }),
+  }
+  const settings: Settings = { data: damaged, schedule: sparse, distillation: { lambda: 'learned' }, ema: { decay: 0.5 } }
+  const { backend, counts } = recording(await reference())
+  const events = await run(backend, settings, dtype)
+  expect(events.map(({ skipped }) => skipped)).toEqual([false, false, false, false, true, false])
+  expect(events).toEqual(await run(await reference(), settings, dtype))
+  expect(counts).toMatchObject({ replays: 5, live: 0 })
 })
 
 test('validation frees the recording, and the next step records anew', async () => {

@@ -1,6 +1,7 @@
 import { type DType, type ModelBackend, type PhsaConfig, PunctuationTable, phsaConfig, reference } from '@phsa/core'
 import { type DecoderConfig, DecoderModel } from '@phsa/model'
-import { type DocumentTokenizer, TextDataset } from '../src/text-dataset.js'
+import type { DocumentTokenizer } from '../src/data/document-tokenizer.js'
+import { TextDataset } from '../src/data/text-dataset.js'
 
 /** A token a letter: 0 ends a document, 1 to 26 are the letters, then blank and two marks. */
 const LETTERS = `\u0000abcdefghijklmnopqrstuvwxyz .,`
@@ -41,6 +42,7 @@ export interface TinyModelOptions {
   seed?: number
   phsa?: PhsaConfig
   dtype?: DType
+  recompute?: boolean
   /** Default: a new reference backend. */
   backend?: ModelBackend
 }
@@ -50,9 +52,10 @@ export async function tinyModel({
   seed = 7,
   phsa = tinyPhsa,
   dtype = 'f32',
+  recompute = false,
   backend,
 }: TinyModelOptions = {}): Promise<DecoderModel> {
-  return DecoderModel.create({ config, backend: backend ?? (await reference()), phsa, seed, dtype })
+  return DecoderModel.create({ config, backend: backend ?? (await reference()), phsa, seed, dtype, recompute })
 }
 
 export function letterData(text: string): Promise<TextDataset> {

@@ -1,12 +1,16 @@
-import { isPhsaError, SparsitySchedule } from '@phsa/core'
+import { mkdtemp, rm } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { defaultSchedule, isPhsaError, POLICY_NAMES, phsaConfig, SparsitySchedule } from '@phsa/core'
+import { loadModel, saveModel } from '@phsa/model'
 import { expect, test } from 'vitest'
+import { createTrainer } from '../src/create-trainer.js'
+import { TextDataset } from '../src/data/text-dataset.js'
 import type { StepEvent } from '../src/step-event.js'
-import { TextDataset } from '../src/text-dataset.js'
-import { createTrainer } from '../src/trainer.js'
-import type { TrainerOptions } from '../src/trainer-options.js'
+import type { BatchOptions, TrainerOptions } from '../src/trainer-options.js'
 import type { TrainingData } from '../src/training-data.js'
 import { testedBackends } from './backends.js'
-import { letterData, letterPunctuation, tinyModel } from './tiny-model.js'
+import { letterData, letterPunctuation, tinyModel, tinyPhsa } from './tiny-model.js'
 
 const POEM = 'the cat sat on the mat, and the dog sat on the log. the cat saw the dog, the dog saw the cat.'
 
@@ -83,14 +87,65 @@ test('distillation alone brings the choice of blocks closer to dense attention',
   expect(losses.at(-1)).toBeLessThan(0.95 * losses[0])
 })
 
-test('every policy trains, by its name', async () => {
+test.each(POLICY_NAMES)('policy %s trains by its name: the loss falls', async (policy) => {
+  // InfLLM v2 has blocks of 16 at least.
+  const phsa = phsaConfig(policy === 'infllm-v2' ? { blockSize: 16, initTokens: 0, localTokens: 16 } : {}, tinyPhsa)
+  const events = await collect({
+    model: await tinyModel({ phsa }),
+    data: await letterData(POEM),
+    punctuation: letterPunctuation,
+    // The text and its end fill a row: every step sees the same one.
+    batch: { sequences: 1, tokens: POEM.length + 1 },
+    steps: 6,
+    schedule: new SparsitySchedule([{ kind: 'sparse', share: 1, topK: 2, distillation: true }]),
+    policy,
+    optimizer: { learningRate: 0.01, warmupSteps: 0, decay: 'none' },
+  })
+  expect(events.at(-1)!.loss).toBeLessThan(events[0].loss - 0.2)
+  for (const { topK, distillationLoss } of events) {
+    expect(topK).toBe(policy === 'dense' ? 'dense' : 2)
+    expect(distillationLoss === undefined).toBe(['random', 'oracle', 'dense'].includes(policy))
+  }
+})
+
+test.each(['phsa', 'random'])('computing activations again changes nothing of a run, nor do dense layers stop it, %s', async (policy) => {
+  const runs = []
+  for (const recompute of [false, true]) {
+    const model = await tinyModel({ recompute, phsa: phsaConfig({ denseLayers: [0] }, tinyPhsa) })
+    const schedule = new SparsitySchedule([{ kind: 'sparse', share: 1, topK: 2, distillation: true }])
+    const settings = { data: await letterData(POEM), punctuation: letterPunctuation, batch: { sequences: 1, tokens: 64, accumulate: 2 } }
+    const events = await collect({ model, ...settings, steps: 3, schedule, policy })
+    runs.push(events.map((event) => ({ ...event, tokensPerSecond: 0 })))
+  }
+  expect(runs[1]).toEqual(runs[0])
+})
+
+test('goes on from a dense checkpoint with the same weights and no new parameters', async () => {
   const data = await letterData(POEM)
-  const schedule = new SparsitySchedule([{ kind: 'sparse', share: 1, topK: 2, distillation: true }])
-  for (const policy of ['phsa', 'mean-pool', 'punctuation-only', 'random', 'oracle', 'dense']) {
-    const [event] = await collect({ model: await tinyModel(), data, batch: { sequences: 1, tokens: 32 }, steps: 1, schedule, policy })
-    expect(Number.isFinite(event.loss)).toBe(true)
-    expect(event.topK).toBe(policy === 'dense' ? 'dense' : 2)
-    expect(event.distillationLoss === undefined).toBe(['random', 'oracle', 'dense'].includes(policy))
+  const settings = { data, punctuation: letterPunctuation, batch: { sequences: 1, tokens: POEM.length + 1 } }
+  const dense = await tinyModel()
+  await collect({
+    model: dense,
+    ...settings,
+    steps: 20,
+    schedule: new SparsitySchedule([{ kind: 'dense', share: 1 }]),
+    optimizer: { learningRate: 0.01 },
+  })
+  const folder = await mkdtemp(join(tmpdir(), 'phsa-dense-'))
+  try {
+    await saveModel(dense, folder)
+    const { model } = await loadModel(folder, { backend: dense.backend })
+    const weights = [...model.parameters]
+    expect(weights.map(([name]) => name)).toEqual([...dense.parameters.keys()])
+    const optimizer = { learningRate: 1e-4 }
+    const events = await collect({ model, ...settings, steps: 2, schedule: defaultSchedule(0), optimizer })
+    expect(events[0]).toMatchObject({ topK: 2, stage: 0 })
+    // As good as the dense one left it, up to what sparsity costs.
+    const [start] = await collect({ model: await tinyModel(), ...settings, steps: 1, schedule: defaultSchedule(0) })
+    expect(events[0].loss).toBeLessThan(start.loss - 0.5)
+    expect([...model.parameters]).toEqual(weights)
+  } finally {
+    await rm(folder, { recursive: true })
   }
 })
 
@@ -189,14 +244,16 @@ test('a batch where no target counts has no loss and is no failure', async () =>
   expect(event).toMatchObject({ loss: 0, gradientNorm: 0, skipped: false })
 })
 
-test('totalTokens is rounded up to whole steps', async () => {
-  const trainer = createTrainer({
-    model: await tinyModel(),
-    data: await letterData(POEM),
-    batch: { sequences: 2, tokens: 16 },
-    totalTokens: 65,
-  })
-  expect(trainer.steps).toBe(3)
+test('totalTokens is rounded up to whole rows, and a last step of fewer of them weighs each token as one big batch does', async () => {
+  const settings = { data: await letterData(POEM), punctuation: letterPunctuation, schedule: dense, totalTokens: 16 * 11 - 5 }
+  const run = async (batch: BatchOptions) => collect({ ...settings, model: await tinyModel({ dtype: 'f64' }), batch })
+  const accumulated = await run({ sequences: 2, tokens: 16, accumulate: 2 })
+  expect(accumulated.map(({ tokens }) => tokens)).toEqual([64, 128, 176])
+  const big = await run({ sequences: 4, tokens: 16 })
+  for (const [index, { loss, gradientNorm }] of big.entries()) {
+    expect(accumulated[index].loss).toBeCloseTo(loss, 6)
+    expect(accumulated[index].gradientNorm).toBeCloseTo(gradientNorm, 6)
+  }
 })
 
 test('accumulation takes the rows of one big batch, and counts all their tokens', async () => {

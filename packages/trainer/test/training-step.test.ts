@@ -1,11 +1,11 @@
-import { densePolicy, type HostArray, phsaPolicy, RandomStream } from '@phsa/core'
+import { densePolicy, type HostArray, PunctuationTable, phsaPolicy, RandomStream } from '@phsa/core'
 import type { AttentionChoice, DecoderModel } from '@phsa/model'
 import { expect, test, vi } from 'vitest'
 import { Optimizer } from '../src/optimizer.js'
 import { planTraining } from '../src/trainer-options.js'
 import type { PackedRow } from '../src/training-data.js'
 import { type StepResult, trainingStep } from '../src/training-step.js'
-import { letterData, letterPunctuation, tinyModel, tinyPhsa } from './tiny-model.js'
+import { letterData, tinyModel, tinyPhsa } from './tiny-model.js'
 
 const random = new RandomStream(3)
 const ids = (length: number) => Int32Array.from({ length }, () => 1 + random.below(28))
@@ -17,6 +17,9 @@ const ROWS: readonly PackedRow[] = [
   { sequences: [ids(20), ids(28)], targetWeights: [new Float32Array(20).fill(0.5), new Float32Array(28).fill(3)] },
   { sequences: [ids(30), ids(18)], targetWeights: [new Float32Array(30), new Float32Array(18).fill(1)] },
 ]
+
+/** Every fifth id or so, so that each block has some. */
+const punctuation = new PunctuationTable(new Map([3, 9, 15, 21, 27].map((id) => [id, '.'])), 30)
 
 const inTurn = (rows: readonly PackedRow[], size: number) =>
   Array.from({ length: rows.length / size }, (_, index) => rows.slice(index * size, (index + 1) * size))
@@ -39,10 +42,12 @@ async function step(
     steps: 1,
     distillation: { rowsPerSequence: 12 },
   })
-  const optimizer = new Optimizer(model, plan.optimizer)
+  const optimizer = new Optimizer(model, plan.optimizer, { learnsLambda: distillation })
+  const lambda = optimizer.lambda?.tensors
   const random = new RandomStream(11)
-  const input = { model, optimizer, plan, microBatches, attention, distillation, random, punctuation: letterPunctuation }
-  const result = await trainingStep({ ...input, learningRate: 1e-3, count: 1 })
+  const shared = { model, optimizer, plan, microBatches, distillation, random, punctuation }
+  const input = { ...shared, attention: { ...attention, ...(lambda && { lambda }) } }
+  const result = await trainingStep({ ...input, learningRate: 1e-3, draw: 0, count: 1 })
   return { ...result, gradients: await downloadAll(model, optimizer) }
 }
 
@@ -70,6 +75,13 @@ test.each([1, 2])('micro-batches of %i rows give the loss and gradients of one b
   expect(distance(accumulated, whole)).toBeLessThan(1e-12)
 })
 
+test('so do micro-batches of one row and of three', async () => {
+  const whole = await step([ROWS])
+  const uneven = await step([ROWS.slice(0, 1), ROWS.slice(1)])
+  expect(uneven.loss).toBeCloseTo(whole.loss, 6)
+  expect(distance(uneven, whole)).toBeLessThan(1e-12)
+})
+
 test('the mean over the micro-batches of their means is something else', async () => {
   const whole = await step([ROWS])
   const alone = await Promise.all(ROWS.map((row) => step([[row]])))
@@ -95,6 +107,10 @@ test('distillation: rows without candidates weigh nothing, wherever they are', a
   expect(split.distillationLoss).toBeCloseTo(whole.distillationLoss!, 6)
   expect(split.distillationLoss).toBeCloseTo(alone.distillationLoss!, 6)
   expect(alone.distillationLoss).toBeGreaterThan(0)
+  for (const [layer, [slope]] of whole.lambdaGradients!.entries()) {
+    expect(slope).not.toBe(0)
+    expect(split.lambdaGradients![layer][0] / slope).toBeCloseTo(1, 6)
+  }
 })
 
 test('distillation: rows are drawn as for one big batch, and the parts are averaged by the mass of even attention', async () => {
@@ -119,7 +135,18 @@ test('what is on the device does not grow with the micro-batches', async () => {
     })
     const microBatches = Array.from({ length: count }, () => [ROWS[0]])
     const attention = { policy: densePolicy, phsa: tinyPhsa }
-    await trainingStep({ model, optimizer, plan, microBatches, attention, distillation: false, learningRate: 0.1, count: 1, random })
+    await trainingStep({
+      model,
+      optimizer,
+      plan,
+      microBatches,
+      attention,
+      distillation: false,
+      learningRate: 0.1,
+      draw: 0,
+      count: 1,
+      random,
+    })
     expect(memory.usage().bytes).toBe(before)
     return peak
   }

@@ -1,6 +1,5 @@
 import { type ChildProcess, spawn } from 'node:child_process'
 import { execPath } from 'node:process'
-import { fileURLToPath } from 'node:url'
 
 /** How a run ended, and what it said. */
 export interface RunEnd {
@@ -20,6 +19,8 @@ export interface TrainingProcess {
 }
 
 export interface ProcessOptions {
+  /** Of `bundleChild`. */
+  readonly script: string
   readonly folder: string
   readonly steps: number
   readonly keep: number
@@ -29,14 +30,11 @@ export interface ProcessOptions {
   readonly fileLimit?: number
 }
 
-/** Starts `training-child.ts`. */
-export function startTraining({ folder, steps, keep, stopAfter = steps, fileLimit }: ProcessOptions): TrainingProcess {
-  const script = fileURLToPath(new URL('training-child.ts', import.meta.url))
-  const command = [execPath, '--import', 'tsx', script, folder, String(steps), String(keep), String(stopAfter)]
+/** Starts the script. */
+export function startTraining({ script, folder, steps, keep, stopAfter = steps, fileLimit }: ProcessOptions): TrainingProcess {
+  const command = [execPath, script, folder, String(steps), String(keep), String(stopAfter)]
   const limited = fileLimit === undefined ? command : ['bash', '-c', `ulimit -f ${fileLimit}; exec "$0" "$@"`, ...command]
-  // tsx finds the sources of the other packages by the tsconfig.json of this one.
-  const cwd = fileURLToPath(new URL('../..', import.meta.url))
-  const child = spawn(limited[0], limited.slice(1), { cwd, stdio: ['ignore', 'pipe', 'pipe'] })
+  const child = spawn(limited[0], limited.slice(1), { stdio: ['ignore', 'pipe', 'pipe'] })
   let [said, errors] = ['', '']
   child.stderr.setEncoding('utf8').on('data', (text: string) => {
     errors += text
