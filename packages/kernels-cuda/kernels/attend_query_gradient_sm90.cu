@@ -214,8 +214,8 @@ PHSA_DEVICE void consume(const QueryGradientSlabParams& params, const unsigned c
   }
 }
 
-/** With so many parts read at once (below 16: for topK up to 16), and registers of the warpgroup that adds them and of each that computes. */
-template <int Slots, int AddRegisters, int ComputeRegisters>
+/** With so many parts of so many rows read at once (below 16: for topK up to 16), and registers of the warpgroup that adds them and of each that computes. */
+template <int Slots, int Rows, int AddRegisters, int ComputeRegisters>
 PHSA_DEVICE void attendQueryGradient(const QueryGradientSlabParams& params) {
   PHSA_DYNAMIC_SHARED(dynamic);
   const uint32_t at = sharedAddress(dynamic);
@@ -239,7 +239,7 @@ PHSA_DEVICE void attendQueryGradient(const QueryGradientSlabParams& params) {
     produce(params, shared, shift);
   } else if (threadIdx.x < kProducers + kAdders) {
     shrinkRegisters<AddRegisters>();
-    add<Slots>(params, bytes, shared, shift);
+    add<Slots, Rows>(params, bytes, shared, shift);
   } else {
     growRegisters<ComputeRegisters>();
     consume(params, bytes, shared, shift);
@@ -247,10 +247,15 @@ PHSA_DEVICE void attendQueryGradient(const QueryGradientSlabParams& params) {
 }
 
 extern "C" __global__ void __launch_bounds__(kThreads, 1) attend_query_gradient_sm90(const __grid_constant__ QueryGradientSlabParams params) {
-  attendQueryGradient<8, 72, 208>(params);
+  attendQueryGradient<8, 1, 72, 208>(params);
 }
 
 /** For topK above 16, where adding the parts takes longer than the products. */
 extern "C" __global__ void __launch_bounds__(kThreads, 1) attend_query_gradient_many_sm90(const __grid_constant__ QueryGradientSlabParams params) {
-  attendQueryGradient<16, 96, 192>(params);
+  attendQueryGradient<16, 1, 96, 192>(params);
+}
+
+/** For topK up to 2, where one row's parts leave the adding warpgroup waiting for memory. */
+extern "C" __global__ void __launch_bounds__(kThreads, 1) attend_query_gradient_few_sm90(const __grid_constant__ QueryGradientSlabParams params) {
+  attendQueryGradient<2, 4, 72, 208>(params);
 }

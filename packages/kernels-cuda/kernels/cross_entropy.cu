@@ -1,17 +1,8 @@
 // cross_entropy.cu: losses of a chunk of tokens from their logits in f32, and the gradients of these logits in place; the products with the output
 // embedding are matmul's. A block owns a token: one pass for the largest logit and the sum, one that writes the gradient. Bound: bytes of the logits. No
 // atomics, every sum in a fixed order.
-#include "elements.cuh"
+#include "cross_entropy_rows.cuh"
 #include "warp.cuh"
-
-struct CrossEntropyParams {
-  float* logits;         // [rows, stride], a block a row; a gradient of T begins where its row does
-  const int* targets;    // [rows]
-  const float* weights;  // [rows]
-  float* tokenLosses;    // [rows]
-  int64_t stride;        // floats from one row to the next, a multiple of 8
-  int vocabulary;
-};
 
 struct CrossEntropyTotalParams {
   const float* tokenLosses;  // [tokens]
@@ -29,23 +20,6 @@ struct AddSumsParams {
 constexpr int kRowThreads = 1024;
 constexpr int kRowWarps = kRowThreads / kLanes;
 static_assert(kRowWarps == kLanes);
-/** Logits that a thread handles at once. */
-constexpr int kRun = 8;
-
-/** Eight logits from `first` on; -infinity beyond the last. */
-PHSA_DEVICE void loadRun(const float* row, int64_t first, int vocabulary, float (&values)[kRun]) {
-#pragma unroll
-  for (int i = 0; i < kRun; i += 4) {
-    float four[4] = {-INFINITY, -INFINITY, -INFINITY, -INFINITY};
-    if (first + i + 4 <= vocabulary) loadElements(row + first + i, four);
-    else
-      for (int j = 0; j < 4; j++)
-        if (first + i + j < vocabulary) four[j] = row[first + i + j];
-#pragma unroll
-    for (int j = 0; j < 4; j++) values[i + j] = four[j];
-  }
-}
-
 /** Largest logit of a row and the sum of exponentials, in every thread. */
 PHSA_DEVICE LogSum sumRow(const float* row, int vocabulary) {
   __shared__ float largests[kRowWarps];
@@ -73,22 +47,6 @@ PHSA_DEVICE LogSum sumRow(const float* row, int vocabulary) {
   total.sum = sums[laneIndex()];
   total.mergeLanes();
   return total;
-}
-
-/** Writes `count` elements, at most eight. */
-template <typename T>
-PHSA_DEVICE void storeRun(T* target, const float (&values)[kRun], int64_t count) {
-  constexpr int N = kVector<T>;
-#pragma unroll
-  for (int i = 0; i < kRun; i += N) {
-    float some[N];
-#pragma unroll
-    for (int j = 0; j < N; j++) some[j] = values[i + j];
-    if (i + N <= count) storeElements(target + i, some);
-    else
-      for (int j = 0; j < N; j++)
-        if (i + j < count) target[i + j] = fromFloat<T>(some[j]);
-  }
 }
 
 /** weight (softmax - one at the target) in place of the logits; all 0 for weight 0. */

@@ -16,8 +16,44 @@ PHSA_DEVICE void addWords(float (&sums)[8], const uint4& words) {
   }
 }
 
-/** Writes the sums of the selected blocks' parts to dq, tile by tile, for the warpgroups that add theirs; `Slots` parts are read at once. */
-template <int Slots>
+/** A tile's sums of at most `Slots` parts; a thread has the same 16 bytes of `Rows` rows under way. */
+template <int Slots, int Rows>
+PHSA_DEVICE void addFew(const QueryGradientSlabParams& params, const Tile& tile, const unsigned char* counts, int64_t slabRow, int rows, int shift) {
+  constexpr int kRowsAtOnce = kAdders / 16;
+  const int thread = threadIdx.x - kProducers;
+  const int headMask = (1 << shift) - 1;
+  const uint4* parts = static_cast<const uint4*>(params.dqPartials) + thread % 16;
+  uint4* target = static_cast<uint4*>(params.dq) + thread % 16;
+  for (int from = thread / 16; from < rows; from += Rows * kRowsAtOnce) {
+    uint4 words[Rows][Slots];
+#pragma unroll
+    for (int r = 0; r < Rows; r++) {
+      const int row = from + r * kRowsAtOnce;
+      const int chosen = row < rows ? counts[row >> shift] : 0;
+      const uint4* part = parts + ((((slabRow + (row >> shift)) * params.rules.topK) << shift) + (row & headMask)) * 16;
+#pragma unroll
+      for (int s = 0; s < Slots; s++) {
+        words[r][s] = s < chosen ? __ldcs(part + (static_cast<int64_t>(s) << (shift + 4))) : make_uint4(0, 0, 0, 0);
+      }
+    }
+#pragma unroll
+    for (int r = 0; r < Rows; r++) {
+      const int row = from + r * kRowsAtOnce;
+      if (row >= rows) break;
+      float sums[8] = {};
+#pragma unroll
+      for (int s = 0; s < Slots; s++) addWords(sums, words[r][s]);
+      target[(static_cast<int64_t>(tile.firstRow + (row >> shift)) * params.rules.heads + (tile.kvHead << shift) + (row & headMask)) * 16] =
+          make_uint4(packBf16(sums[0], sums[1]), packBf16(sums[2], sums[3]), packBf16(sums[4], sums[5]), packBf16(sums[6], sums[7]));
+    }
+  }
+}
+
+/**
+ * Writes the sums of the selected blocks' parts to dq, tile by tile, for the warpgroups that add theirs; `Slots` parts of each of `Rows` rows are read at
+ * once. Several rows: for at most `Slots` choices, which alone would leave too little under way.
+ */
+template <int Slots, int Rows>
 PHSA_DEVICE void add(const QueryGradientSlabParams& params, unsigned char* bytes, uint32_t shared, int shift) {
   if (!params.dqPartials) return;
   const int thread = threadIdx.x - kProducers;
@@ -42,7 +78,8 @@ PHSA_DEVICE void add(const QueryGradientSlabParams& params, unsigned char* bytes
     syncThreads(1, kAdders);
     const int64_t slabRow = static_cast<int64_t>(tile.kvHead - params.firstKvHead) * params.rows + tile.firstRow - params.firstRow;
     const int rows = tile.rows << shift;
-    for (int row = thread / 16; row < rows; row += kAdders / 16) {
+    if constexpr (Rows > 1) addFew<Slots, Rows>(params, tile, counts, slabRow, rows, shift);
+    for (int row = Rows > 1 ? rows : thread / 16; row < rows; row += kAdders / 16) {
       const int query = row >> shift;
       const int head = row & ((1 << shift) - 1);
       const int chosen = counts[query];

@@ -31,8 +31,8 @@ constexpr int kChunk = 16 * kChoiceWarps;
 /** Blocks that may be among a thread block's best; more are ties. */
 constexpr int kMostTaken = 256;
 
-/** One tile of queries that some sequence has, and the part of its blocks that is this thread block's, of C. */
-template <int D, int N, int C>
+/** One tile of queries that some sequence has, and the part of its blocks that is this thread block's, of C; so many chunks are on their way at once. */
+template <int D, int N, int C, int kStages>
 struct DecodeSelection {
   const SelectDecodeParams& params;
   const Sequences& sequences;
@@ -53,9 +53,8 @@ struct DecodeSelection {
   uint32_t ring;   // chunks on their way, see `fetch`
   float* scores;   // [8 N, own]
 
-  /** Chunks on their way at once: each is 64 KB for D 128. */
-  static constexpr int kStages = 2;
   static constexpr int kPieces = D / 32;
+  /** Of a chunk: 64 KB for D 128. */
   static constexpr int kStageBytes = 2 * kPieces * kChoiceThreads * 16;
 
   struct alignas(16) Shared {
@@ -428,10 +427,10 @@ struct DecodeSelection {
   }
 };
 
-template <int D, int N, int C>
+template <int D, int N, int C, int kStages>
 PHSA_DEVICE void selectDecode(const SelectDecodeParams& params) {
   PHSA_DYNAMIC_SHARED(dynamic);
-  __shared__ typename DecodeSelection<D, N, C>::Shared shared;
+  __shared__ typename DecodeSelection<D, N, C, kStages>::Shared shared;
   const Sequences& sequences = params.sequences;
   const int unit = blockIdx.x / C;
   const int kvHead = unit % params.rules.kvHeads;
@@ -455,20 +454,22 @@ PHSA_DEVICE void selectDecode(const SelectDecodeParams& params) {
     for (int slot = threadIdx.x; slot < (tile.end - tile.first) * topK; slot += kChoiceThreads) unused[slot] = -1;
     return;
   }
-  DecodeSelection<D, N, C> selection{params, sequences, params.rules, tile, kvHead, rank, params.rules.heads / params.rules.kvHeads};
+  DecodeSelection<D, N, C, kStages> selection{params, sequences, params.rules, tile, kvHead, rank, params.rules.heads / params.rules.kvHeads};
   selection.columns = (tile.end - tile.first) * selection.group;
   selection.scores = reinterpret_cast<float*>(dynamic);
   selection.ring = sharedAddress(dynamic) + params.capacity * params.tileQueries * selection.group * sizeof(float);
   selection.run(shared, last);
 }
 
-#define KERNEL(D, N, C)                                                                                \
-  extern "C" __global__ void __cluster_dims__(C, 1, 1) __launch_bounds__(kChoiceThreads, N == 1 ? 2 : 1) \
-      select_decode_sm90_d##D##_n##N##_c##C(const __grid_constant__ SelectDecodeParams params) {       \
-    selectDecode<D, N, C>(params);                                                                     \
+#define KERNEL(NAME, D, N, C, STAGES)                                                                    \
+  extern "C" __global__ void __cluster_dims__(C, 1, 1) __launch_bounds__(kChoiceThreads, (N) == 1 ? 2 : 1) \
+      select_decode_sm90_d##D##_n##N##_##NAME(const __grid_constant__ SelectDecodeParams params) {       \
+    selectDecode<D, N, C, STAGES>(params);                                                               \
   }
-KERNEL(128, 1, 2)
-KERNEL(128, 1, 4)
-KERNEL(128, 1, 8)
-KERNEL(128, 1, 16)
-KERNEL(128, 2, 8)
+// Two thread blocks of a multiprocessor: one chooses while the other loads.
+KERNEL(c2_paired, 128, 1, 2, 1)
+KERNEL(c2, 128, 1, 2, 2)
+KERNEL(c4, 128, 1, 4, 2)
+KERNEL(c8, 128, 1, 8, 2)
+KERNEL(c16, 128, 1, 16, 2)
+KERNEL(c8, 128, 2, 8, 2)

@@ -51,6 +51,15 @@ test('blocks of 64 tokens and many choices take the kernels written for them', (
   expect(kernels.filter((kernel) => kernel.startsWith('attend_query_gradient'))).toEqual(Array(8).fill('attend_query_gradient_many_sm90'))
 })
 
+test('up to two choices take the kernel that adds the parts of several queries at once', () => {
+  const queryGradient = (topK: number) =>
+    launchesOf({ topK }, 1000)
+      .map(({ kernel }) => kernel)
+      .filter((kernel) => kernel.startsWith('attend_query_gradient'))
+  expect(queryGradient(2)).toEqual(['attend_query_gradient_few_sm90'])
+  expect(queryGradient(3)).toEqual(['attend_query_gradient_sm90'])
+})
+
 test('more sequences than a grid has room for take the kernels for all cases', () => {
   const kernels = launchesOf({}, 2 ** 20, { sequences: 60_000 }).map(({ kernel }) => kernel)
   expect(kernels.filter((kernel) => kernel.includes('sm90'))).toEqual([])

@@ -68,3 +68,23 @@ test('ops on nothing launch nothing that reads or writes', () => {
   ops.gradientNorm([none], 1)
   expect(driver.launches.map(({ kernel }) => kernel)).toEqual(['gradient_total'])
 })
+
+test('gradients of logits take the kernel that holds rows where the GPU has it and a row fits into a cluster', () => {
+  const products = ['matmul_nt_bf16_f32', 'matmul_nn_bf16_bf16', 'matmul_tn_bf16_f32']
+  const launched = (kernels: readonly string[], vocabulary: number) => {
+    const archive = fakeArchive([...kernels, ...products])
+    const driver = new FakeDriver({}, archive)
+    const backend = openBackend(driver, archive, 0)
+    const { memory, ops } = backend
+    const [hidden, head] = [memory.alloc([4, 16], 'bf16'), memory.alloc([vocabulary, 16], 'bf16')]
+    const input = { hidden, head, targets: memory.alloc([4], 'i32'), weights: memory.alloc([4], 'f32') }
+    ops.crossEntropyBackward(input, memory.alloc([vocabulary, 16], 'f32'))
+    const found = driver.launches.find(({ kernel }) => kernel.startsWith('cross_entropy_gradient'))
+    backend.dispose()
+    return found && { kernel: found.kernel, grid: found.grid[0] }
+  }
+  const both = ['cross_entropy_gradient_bf16', 'cross_entropy_gradient_sm90', 'cross_entropy_total']
+  expect(launched(both, 300)).toEqual({ kernel: 'cross_entropy_gradient_sm90', grid: 4 * 8 })
+  expect(launched(both, 8 * 512 * 40 + 1)).toEqual({ kernel: 'cross_entropy_gradient_bf16', grid: 4 })
+  expect(launched(['cross_entropy_gradient_bf16', 'cross_entropy_total'], 300)).toEqual({ kernel: 'cross_entropy_gradient_bf16', grid: 4 })
+})

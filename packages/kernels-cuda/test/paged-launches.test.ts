@@ -18,7 +18,7 @@ test.each<[string, Partial<Call>]>([
   ['select_decode_sm90_d128_n1_c2', { sequences: 4 }],
   ['select_decode_sm90_d128_n1_c16', { change: { heads: 8, kvHeads: 4 } }],
   ['select_decode_sm90_d128_n1_c2', { sequences: 8 }],
-  ['select_decode_sm90_d128_n1_c2', { sequences: 64 }],
+  ['select_decode_sm90_d128_n1_c2_paired', { sequences: 64 }],
   ['select_decode_sm90_d128_n1_c8', { queries: 4 }],
   ['select_decode_sm90_d128_n2_c8', { queries: 8 }],
   ['select_decode_sm90_d128_n2_c8', { change: { heads: 128 } }],

@@ -17,9 +17,12 @@ const KERNELS = [
   'attend_forced_gradient_sum',
   'attend_query_gradient_sm90',
   'attend_query_gradient_many_sm90',
+  'attend_query_gradient_few_sm90',
 ]
 /** More choices of a query than that take the kernel that reads more of their parts at once. */
 const MANY_CHOICES = 16
+/** Up to so many choices, the kernel that reads the parts of several queries at once: attendQueryGradient's Slots there. */
+const FEW_CHOICES = 2
 /** kThreads of attend_forced_gradient_sm90.cu and of query_gradient_tiles.cuh. */
 const FORCED_THREADS = 384
 const QUERY_THREADS = 512
@@ -147,10 +150,15 @@ function forcedShape({ queryTokens, keyTokens, sequences }: Layout, { initTokens
 function queryGradient(device: KernelDevice, spec: AttentionSpec, values: ParamValues<typeof QueryGradientSlabParams>): void {
   const tiles = rowTiles(values.rows, values.sequences.sequences + 2, (ROWS * spec.kvHeads) / spec.heads)
   device.launch({
-    kernel: spec.topK > MANY_CHOICES ? 'attend_query_gradient_many_sm90' : 'attend_query_gradient_sm90',
+    kernel: queryGradientKernel(spec.topK),
     grid: [Math.min(device.multiprocessors, tiles * values.kvHeads), 1, 1],
     block: QUERY_THREADS,
     sharedBytes: QUERY_SHARED_BYTES,
     params: packParams(QueryGradientSlabParams, values),
   })
+}
+
+function queryGradientKernel(topK: number): string {
+  if (topK > MANY_CHOICES) return 'attend_query_gradient_many_sm90'
+  return topK > FEW_CHOICES ? 'attend_query_gradient_sm90' : 'attend_query_gradient_few_sm90'
 }

@@ -21,6 +21,8 @@ const TYPES: Readonly<Record<string, number>> = { i32: 2, f32: 7, bf16: 9 }
 const WATCH = 500
 /** A transfer that other ranks never take part in, though they live, has failed after so long: longer than a rank is busy with a checkpoint, milliseconds. */
 const MOST_TRANSFER = 600_000
+/** The same once a rank has left the group in good order: what it took part in is over by then. */
+const MOST_AFTER_LEAVE = 10_000
 
 /** The parts of a collective over several ranks; it closes communicator and side stream. */
 export interface CudaCollectiveParts {
@@ -129,7 +131,7 @@ export class CudaCollective implements Collective {
   }
 
   #look(): void {
-    const { communicator, device, stream } = this.#parts
+    const { communicator, device, stream, group } = this.#parts
     const failure = communicator.failure()
     if (failure !== undefined) {
       this.#fail(failure)
@@ -142,6 +144,8 @@ export class CudaCollective implements Collective {
       this.#markedSince = performance.now()
     } else if (device.isReached(this.#mark)) {
       this.#markedSince = undefined
+    } else if (group.whoLeft !== undefined && performance.now() - this.#markedSince > MOST_AFTER_LEAVE) {
+      this.#fail(`rank ${group.whoLeft} of ${this.size} has left the group, and an allReduce waits for it`)
     } else if (performance.now() - this.#markedSince > MOST_TRANSFER) {
       this.#fail(`an allReduce did not end within ${MOST_TRANSFER / 1000} s; every rank must make the same calls`)
     }

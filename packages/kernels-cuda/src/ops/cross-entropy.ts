@@ -13,11 +13,17 @@ import type { MatrixOperand, MatrixProducts } from '../products/matrix-product.j
 import { AddSumsParams, CrossEntropyParams, CrossEntropyTotalParams } from './op-params.js'
 import { productMatrix } from './product-matrix.js'
 
-const LOGITS_BYTES = [2 ** 30, 2 ** 28, 2 ** 26]
+/** Large chunks add to the gradient of the embedding less often, which reads and writes all of it. */
+const LOGITS_BYTES = [2 ** 32, 2 ** 30, 2 ** 28, 2 ** 26]
 /** Rows of logits begin at multiples of so many floats: 16 bytes in bf16 too. */
 const STRIDE_STEP = 8
 /** Chunks of this many tokens fill the tiles of a product. */
 const ROW_STEP = 128
+/** Of cross_entropy_sm90.cu: thread blocks of a cluster, their threads, and logits that a thread holds: kClusterBlocks, kClusterThreads, kRuns * kRun. */
+const CLUSTER_BLOCKS = 8
+const CLUSTER_THREADS = 512
+const CLUSTER_LOGITS = 5 * 8
+const CLUSTER_KERNEL = 'cross_entropy_gradient_sm90'
 /** Threads of cross_entropy.cu: kRowThreads, kAddThreads; blocks of the addition, which loop. */
 const ROW_THREADS = 1024
 const ADD_THREADS = 256
@@ -130,10 +136,13 @@ function lossesOfChunk(
     result: { address: logits, stride, dtype: 'f32' },
   })
   const ofToken = (tensor: Tensor) => memory.address(tensor) + BigInt(first * FLOAT_BYTES)
+  const holdsRows =
+    gradient && left.dtype === 'bf16' && vocabulary <= CLUSTER_BLOCKS * CLUSTER_THREADS * CLUSTER_LOGITS && device.hasKernel(CLUSTER_KERNEL)
+  const baseline = gradient ? `cross_entropy_gradient_${left.dtype}` : 'cross_entropy_loss'
   device.launch({
-    kernel: gradient ? `cross_entropy_gradient_${left.dtype}` : 'cross_entropy_loss',
-    grid: [rows, 1, 1],
-    block: ROW_THREADS,
+    ...(holdsRows
+      ? { kernel: CLUSTER_KERNEL, grid: [rows * CLUSTER_BLOCKS, 1, 1], block: CLUSTER_THREADS }
+      : { kernel: baseline, grid: [rows, 1, 1], block: ROW_THREADS }),
     params: packParams(CrossEntropyParams, {
       logits,
       targets: ofToken(targets),

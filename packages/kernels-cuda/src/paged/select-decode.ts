@@ -74,10 +74,12 @@ function decodeShape(
   const isSmallest = cluster === CLUSTERS[CLUSTERS.length - 1]
   const isOwn = products === MOST_PRODUCTS ? cluster === CLUSTER_OF_MOST_PRODUCTS : isSmallest || units * cluster <= device.multiprocessors
   if (!isOwn || products > MOST_PRODUCTS || maxQueries > cluster) return undefined
-  const kernel = `select_decode_sm90_d${headDim}_n${products}_c${cluster}`
   const tileQueries = maxQueries <= 1 ? 1 : Math.min(cluster, Math.floor((products * COLUMNS) / group))
   const capacity = Math.ceil(Math.ceil(maxKeys / blockSize / cluster) / TILE) * TILE
-  const stages = Math.min(STAGES, Math.ceil(capacity / CHUNK))
+  // Of many sequences a multiprocessor has two thread blocks, each with one chunk on its way: one chooses while the other loads.
+  const isPaired = isSmallest && products === 1 && units * cluster > device.multiprocessors
+  const kernel = `select_decode_sm90_d${headDim}_n${products}_c${cluster}${isPaired ? '_paired' : ''}`
+  const stages = isPaired ? 1 : Math.min(STAGES, Math.ceil(capacity / CHUNK))
   const sharedBytes = stages * CHUNK * headDim * HALF_BYTES + capacity * tileQueries * group * Float32Array.BYTES_PER_ELEMENT
   if (sharedBytes > WHOLE_MULTIPROCESSOR || !device.hasKernel(kernel)) return undefined
   const isOnlyOne = products === MOST_PRODUCTS || isSmallest

@@ -129,6 +129,21 @@ test('a call that would block waits for transfers no longer than the group allow
   for (const { backend } of [first, other]) backend.dispose()
 })
 
+test('a sum that a rank left before it was done is not waited for as one that a busy rank comes to', async () => {
+  const [first, other] = await ranks(2)
+  for (const query of ['cuStreamQuery', 'cuEventQuery'] as const) vi.spyOn(first.driver, query).mockReturnValue(600)
+  first.backend.collective!.allReduce([first.backend.memory.alloc([1], 'f32')])
+  other.backend.dispose()
+  // It looks twice a second, the first time to see that there is something to wait for.
+  await new Promise((resolve) => setTimeout(resolve, 600))
+  const now = performance.now.bind(performance)
+  const later = vi.spyOn(performance, 'now').mockImplementation(() => now() + 11_000)
+  const error = await first.backend.lost
+  later.mockRestore()
+  expect(error).toEqual(lost(/rank 0 of 2: rank 1 of 2 has left the group, and an allReduce waits for it/))
+  first.backend.dispose()
+})
+
 test('other ranks that do not take part', async () => {
   const [first, other] = await ranks(2, 0.2)
   vi.spyOn(first.nccl, 'ncclCommGetAsyncError').mockImplementation((_, result) => {
