@@ -38,6 +38,9 @@ export const backends: readonly BackendEntry[] = [
   },
 ]
 
+/** The names of `backends`. */
+export const backendNames: readonly string[] = backends.map(({ name }) => name)
+
 /** What `--backend` may leave out: tried in this order, the first that works here and supports the spec. */
 const PREFERENCE: readonly BackendEntry['create'][] = [() => openCuda(), () => openHardwareWebgpu(), () => openTfjs()]
 

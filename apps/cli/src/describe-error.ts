@@ -1,6 +1,7 @@
-import { isPhsaError } from '@phsa/core'
+import { isPhsaError, type PhsaError } from '@phsa/core'
 import { CommanderError } from 'commander'
 import { ExitCode } from './exit-code.js'
+import { StoppedRunError } from './training/stopped-run-error.js'
 
 export interface ErrorReport {
   readonly exitCode: ExitCode
@@ -19,6 +20,8 @@ const FILE_SYSTEM_REASONS: Readonly<Record<string, string>> = {
   EEXIST: 'exists already and is no folder',
   EROFS: 'is on a read-only file system',
   ENOSPC: 'cannot be written: the disk is full',
+  EDQUOT: 'cannot be written: the quota is used up',
+  EFBIG: 'cannot be written: it would be larger than this system allows',
 }
 
 /**
@@ -30,15 +33,36 @@ export function describeError(error: unknown, verbose: boolean): ErrorReport {
     return { exitCode: error.exitCode === 0 ? ExitCode.ok : ExitCode.badInput, text: undefined }
   }
   if (isPhsaError(error)) {
-    const exitCode = DEVICE_CODES.includes(error.code) ? ExitCode.backendUnavailable : ExitCode.badInput
-    return { exitCode, text: verbose && error.stack ? error.stack : `phsa: ${error.message}` }
+    return { exitCode: exitCodeOf(error), text: verbose && error.stack ? error.stack : `phsa: ${error.message}` }
   }
-  if (isFileSystemError(error)) {
-    const reason = FILE_SYSTEM_REASONS[error.code]
-    return { exitCode: ExitCode.badInput, text: verbose && error.stack ? error.stack : `phsa: ${error.path} ${reason}.` }
+  const explained = explainError(error)
+  if (explained !== undefined) {
+    return { exitCode: ExitCode.badInput, text: verbose && error instanceof Error && error.stack ? error.stack : `phsa: ${explained}` }
   }
   const detail = error instanceof Error ? (error.stack ?? error.message) : String(error)
   return { exitCode: ExitCode.unexpected, text: `phsa: unexpected error, please report it.\n${detail}` }
+}
+
+function exitCodeOf(error: PhsaError): ExitCode {
+  if (error instanceof StoppedRunError)
+    return isPhsaError(error.cause) && isOfDevice(error.cause) ? ExitCode.backendUnavailable : ExitCode.stopped
+  return isOfDevice(error) ? ExitCode.backendUnavailable : ExitCode.badInput
+}
+
+function isOfDevice({ code }: PhsaError): boolean {
+  return DEVICE_CODES.includes(code)
+}
+
+/** The sentence of an error that explains itself: ours, and those of the file system; undefined for all others. */
+export function explainError(error: unknown): string | undefined {
+  if (isPhsaError(error)) return error.message
+  if (isFullDisk(error)) return 'A file could not be written: the disk is full.'
+  return isFileSystemError(error) ? `${error.path} ${FILE_SYSTEM_REASONS[error.code]}.` : undefined
+}
+
+/** Through an open file the error names no path. */
+function isFullDisk(error: unknown): boolean {
+  return error instanceof Error && 'code' in error && !('path' in error) && ['ENOSPC', 'EDQUOT', 'EFBIG'].includes(String(error.code))
 }
 
 function isFileSystemError(error: unknown): error is Error & { code: string; path: string } {

@@ -1,11 +1,15 @@
 import { Command } from 'commander'
 import { declareBench } from './command-line/bench-command.js'
+import { declareCalibrate } from './command-line/calibrate-command.js'
 import { declareChecks } from './command-line/check-commands.js'
 import { CommandSet } from './command-line/command-set.js'
 import { declareDemo } from './command-line/demo-command.js'
 import { declareEval } from './command-line/eval-command.js'
+import { declareExport } from './command-line/export-command.js'
 import { declareGenerate } from './command-line/generate-command.js'
 import { declareInspect } from './command-line/inspect-command.js'
+import { declareReport } from './command-line/report-command.js'
+import { declareTokenize } from './command-line/tokenize-command.js'
 import { declareTrain } from './command-line/train-command.js'
 import { describeError } from './describe-error.js'
 import { EXIT_CODE_HELP, type ExitCode } from './exit-code.js'
@@ -41,9 +45,13 @@ export function buildProgram(): { readonly program: Command; readonly commands: 
   program.commandsGroup('First steps:')
   declareDemo(commands)
   program.commandsGroup('Models:')
+  declareTokenize(commands)
   declareTrain(commands)
+  declareReport(commands)
+  declareExport(commands)
   declareGenerate(commands)
   declareEval(commands)
+  declareCalibrate(commands)
   declareInspect(commands)
   program.commandsGroup('Backends:')
   declareBench(commands)

@@ -3,7 +3,7 @@ import { join } from 'node:path'
 import { beforeAll, describe, expect, test } from 'vitest'
 import type { BenchReport } from '../src/bench/bench-report.js'
 import { sourceCommit } from '../src/bench/source-commit.js'
-import { copyAssets, refusal, runPhsa, temporaryFolder } from './run-phsa.js'
+import { copyAssets, runHere, runPhsa, temporaryFolder } from './run-phsa.js'
 
 const SMALL = '--seconds 0 --matmul 16 --length 200 --heads 2 --kv-heads 1 --head-dim 8 --top-k 1'.split(' ')
 
@@ -78,7 +78,7 @@ describe('phsa bench', () => {
     ['--backend', 'abacus', 'tfjs-wasm'],
     ['--top-k', '2,65', 'from 1 to 64'],
   ])('%s %s is bad usage that says what there is', async (option, value, allowed) => {
-    const { code, stderr } = await refusal(['bench', option, value])
+    const { code, stderr } = await runHere(['bench', option, value])
     expect(code).toBe(2)
     expect(stderr).toContain(allowed)
   })

@@ -1,34 +1,34 @@
 import { writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { beforeAll, describe, expect, test } from 'vitest'
-import { copyAssets, fixtures, refusal, runPhsa, temporaryFolder } from './run-phsa.js'
+import { copyAssets, fixtures, runHere, runPhsa, temporaryFolder } from './run-phsa.js'
 
 describe('command line', () => {
   const folder = temporaryFolder()
   beforeAll(copyAssets)
 
   test('--help lists every command and the exit codes', async () => {
-    const { code, stdout } = await runPhsa(['--help'])
+    const { code, stdout } = await runHere(['--help'])
     expect(code).toBe(0)
     for (const word of ['demo', 'train', 'generate', 'eval', 'inspect', 'bench', 'verify', 'selftest', 'doctor', '130'])
       expect(stdout).toContain(word)
   })
 
   test('an unknown flag is bad usage', async () => {
-    const { code, stderr } = await refusal(['doctor', '--jsno'])
+    const { code, stderr } = await runHere(['doctor', '--jsno'])
     expect(code).toBe(2)
     expect(stderr).toContain("unknown option '--jsno'")
     expect(stderr).toContain('--json')
   })
 
   test('an unknown backend is bad usage that lists the known ones', async () => {
-    const { code, stderr } = await refusal(['selftest', '--backend', 'abacus'])
+    const { code, stderr } = await runHere(['selftest', '--backend', 'abacus'])
     expect(code).toBe(2)
     expect(stderr).toContain('tfjs-wasm')
   })
 
   test('a number out of bounds is bad usage', async () => {
-    const { code, stderr } = await refusal(['generate', '--model', 'm', '--prompt', 'p', '--top-k', '65'])
+    const { code, stderr } = await runHere(['generate', '--model', 'm', '--prompt', 'p', '--top-k', '65'])
     expect(code).toBe(2)
     expect(stderr).toContain('from 0 to 64')
   })
@@ -41,21 +41,21 @@ describe('command line', () => {
     ['--seed', 'x', 'an integer from 0'],
     ['--stop', '', 'must not be empty'],
   ])('generate %s "%s" is bad usage', async (option, value, allowed) => {
-    const { code, stderr } = await refusal(['generate', '--model', 'm', '--prompt', 'p', option, value])
+    const { code, stderr } = await runHere(['generate', '--model', 'm', '--prompt', 'p', option, value])
     expect(code).toBe(2)
     expect(stderr).toContain(option)
     expect(stderr).toContain(allowed)
   })
 
   test('a missing file is one line without a stack', async () => {
-    const { code, stderr } = await runPhsa(['inspect', join(folder, 'nowhere.txt')])
+    const { code, stderr } = await runHere(['inspect', join(folder, 'nowhere.txt')])
     expect(code).toBe(2)
     expect(stderr.trim().split('\n')).toHaveLength(1)
     expect(stderr).toContain('does not exist')
   })
 
   test('a missing file shows its stack with --verbose', async () => {
-    const { stderr } = await runPhsa(['inspect', join(folder, 'nowhere.txt'), '--verbose'])
+    const { stderr } = await runHere(['inspect', join(folder, 'nowhere.txt'), '--verbose'])
     expect(stderr).toContain('    at ')
   })
 
@@ -66,16 +66,16 @@ describe('command line', () => {
   })
 
   test('a folder in the place of a text is an input that cannot be used', async () => {
-    const { code, stderr } = await runPhsa(['inspect', folder])
+    const { code, stderr } = await runHere(['inspect', folder])
     expect(code).toBe(2)
     expect(stderr).toBe(`phsa: ${folder} is a folder; give a text file.\n`)
   })
 
   test('an empty file is an input that cannot be used', async () => {
     writeFileSync(join(folder, 'empty.txt'), ' \n')
-    const { code, stderr } = await runPhsa(['train', join(folder, 'empty.txt'), '--backend', 'reference'])
+    const { code, stderr } = await runHere(['train', join(folder, 'empty.txt'), '--out', join(folder, 'unused'), '--backend', 'reference'])
     expect(code).toBe(2)
-    expect(stderr).toContain('is empty')
+    expect(stderr).toContain('held no document')
   })
 
   test('doctor --json says which backends work', async () => {

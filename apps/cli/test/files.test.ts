@@ -3,7 +3,7 @@ import { join } from 'node:path'
 import { describe, expect, test } from 'vitest'
 import { prepareFile, prepareFolder } from '../src/files/prepare-folder.js'
 import { writeWholeFile } from '../src/files/write-whole-file.js'
-import { runPhsa, temporaryFolder } from './run-phsa.js'
+import { fixtures, runHere, temporaryFolder } from './run-phsa.js'
 
 describe('where results are written', () => {
   const folder = temporaryFolder()
@@ -42,12 +42,12 @@ describe.runIf(existsSync('/proc/self'))('a file system that takes no folders', 
   test.each([
     ['demo', '--out', '/proc/phsa'],
     ['demo', '--out', '/proc'],
-    ['train', 'text.txt', '--out', '/proc/phsa/model'],
+    ['train', join(fixtures, 'text/valid.txt.gz'), '--out', '/proc/phsa/model'],
     ['bench', '--out', '/proc/phsa.json'],
     ['eval', 'text.txt', '--model', 'm', '--out', '/proc/phsa/result.json'],
   ])('%s %s %s ends at once with a clear message', async (...args) => {
-    const { code, stderr } = await runPhsa(args)
+    const { code, stderr } = await runHere(args)
     expect(code).toBe(2)
-    expect(stderr).toMatch(/^phsa: \/proc takes no (files|folders) \(\w+\); give --out a place that can be written to\.\n$/)
+    expect(stderr).toMatch(/^phsa: (?:--out: )?\/proc takes no (files|folders) \(\w+\); give --out a place that can be written to\.\n$/)
   })
 })

@@ -2,7 +2,7 @@ import { cpSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { beforeAll, describe, expect, test } from 'vitest'
 import { generationSettings } from '../src/generation/generation-settings.js'
-import { copyAssets, refusal, runPhsa, temporaryFolder } from './run-phsa.js'
+import { copyAssets, runHere, runPhsa, temporaryFolder } from './run-phsa.js'
 
 interface GenerateReport {
   readonly prompt: string
@@ -22,7 +22,7 @@ describe('phsa generate', () => {
   const model = join(folder, 'model')
   const generate = (...more: string[]) => ['generate', '--model', model, '--backend', 'reference', ...more]
   const reportOf = async (...more: string[]) => {
-    const { code, stdout } = await runPhsa(generate('--json', ...more))
+    const { code, stdout } = await runHere(generate('--json', ...more))
     expect(code).toBe(0)
     return JSON.parse(stdout) as GenerateReport
   }
@@ -32,12 +32,12 @@ describe('phsa generate', () => {
     copyAssets()
     const text = join(folder, 'text.txt')
     writeFileSync(text, 'It is a truth, universally acknowledged; or so she said. '.repeat(60))
-    const { code } = await runPhsa(['train', text, '--out', model, ...NEW_MODEL.split(' ')])
+    const { code } = await runHere(['train', text, '--out', model, ...NEW_MODEL.split(' ')])
     expect(code).toBe(0)
   })
 
   test('--json is one object with the text that is otherwise printed, its ids and why it ended', async () => {
-    const [printed, report] = await Promise.all([runPhsa(generate(...drawn)), reportOf(...drawn)])
+    const [printed, report] = [await runHere(generate(...drawn)), await reportOf(...drawn)]
     expect(printed.stdout).toBe(`It is${report.text}\n`)
     expect(report).toMatchObject({ prompt: 'It is', newTokens: 12, stopReason: 'length' })
     expect(report.ids).toHaveLength(12)
@@ -47,7 +47,7 @@ describe('phsa generate', () => {
 
   test('a model in bf16, and a type that the backend does not have', async () => {
     expect((await reportOf(...drawn, '--dtype', 'bf16')).newTokens).toBe(12)
-    const { code, stderr } = await refusal(['generate', '--model', model, '--backend', 'tfjs-cpu', '--dtype', 'bf16', '--prompt', 'p'])
+    const { code, stderr } = await runHere(['generate', '--model', model, '--backend', 'tfjs-cpu', '--dtype', 'bf16', '--prompt', 'p'])
     expect(code).toBe(2)
     expect(stderr).toContain('dtype is bf16')
   })
@@ -55,7 +55,7 @@ describe('phsa generate', () => {
   test('a stop text ends the printed text and the reported one at the same place', async () => {
     const { text } = await reportOf(...drawn)
     const stop = ['--stop', text.slice(5, 8), '--stop', text.slice(4, 6)]
-    const [printed, report] = await Promise.all([runPhsa(generate(...drawn, ...stop)), reportOf(...drawn, ...stop)])
+    const [printed, report] = [await runHere(generate(...drawn, ...stop)), await reportOf(...drawn, ...stop)]
     expect(report.stopReason).toBe('stop-text')
     expect(report.text.length).toBeLessThan(text.length)
     expect(printed.stdout).toBe(`It is${report.text}\n`)
@@ -65,11 +65,11 @@ describe('phsa generate', () => {
     const file = join(folder, 'prompt.txt')
     writeFileSync(file, 'It is\n')
     const short = ['--max-new-tokens', '2']
-    const [typed, fromFile, piped] = await Promise.all([
-      runPhsa(generate('--prompt', 'It is', ...short)),
-      runPhsa(generate('--prompt-file', file, ...short)),
-      runPhsa(generate('--prompt', '-', ...short), { input: 'It is\n' }),
-    ])
+    const [typed, fromFile, piped] = [
+      await runHere(generate('--prompt', 'It is', ...short)),
+      await runHere(generate('--prompt-file', file, ...short)),
+      await runPhsa(generate('--prompt', '-', ...short), { input: 'It is\n' }),
+    ]
     expect(typed.code).toBe(0)
     expect(fromFile.stdout).toBe(typed.stdout)
     expect(piped.stdout).toBe(typed.stdout)
@@ -77,7 +77,7 @@ describe('phsa generate', () => {
 
   test('--chat puts the messages through the chat template and prints the answer alone', async () => {
     const chat = ['--chat', '--system', 'Be brief.', '--prompt', 'Who is Emma?', '--max-new-tokens', '3']
-    const [printed, report] = await Promise.all([runPhsa(generate(...chat)), reportOf(...chat)])
+    const [printed, report] = [await runHere(generate(...chat)), await reportOf(...chat)]
     expect(report.prompt).toBe('<|im_start|>system\nBe brief.<|im_end|>\n<|im_start|>user\nWho is Emma?<|im_end|>\n<|im_start|>assistant\n')
     expect(printed.stdout).toBe(`${report.text}\n`)
   })
@@ -87,10 +87,10 @@ describe('phsa generate', () => {
     cpSync(model, other, { recursive: true })
     const settings = { max_new_tokens: 3, do_sample: true, temperature: 1.5, top_k: 0, num_beams: 4 }
     writeFileSync(join(other, 'generation_config.json'), JSON.stringify(settings))
-    const [folders, own] = await Promise.all([
-      runPhsa(generate('--model', other, '--prompt', 'It is', '--seed', '3', '--json')),
-      runPhsa(generate('--model', other, '--prompt', 'It is', '--temperature', '0', '--max-new-tokens', '4', '--json')),
-    ])
+    const [folders, own] = [
+      await runHere(generate('--model', other, '--prompt', 'It is', '--seed', '3', '--json')),
+      await runHere(generate('--model', other, '--prompt', 'It is', '--temperature', '0', '--max-new-tokens', '4', '--json')),
+    ]
     const [sampled, greedy] = [folders, own].map(({ stdout }) => JSON.parse(stdout) as GenerateReport)
     expect(sampled.newTokens).toBe(3)
     expect(greedy.newTokens).toBe(4)
@@ -105,7 +105,7 @@ describe('phsa generate', () => {
   })
 
   test('what cannot be generated prints nothing', async () => {
-    const { code, stdout, stderr } = await runPhsa(generate('--prompt', 'It is', '--max-new-tokens', '99999'))
+    const { code, stdout, stderr } = await runHere(generate('--prompt', 'It is', '--max-new-tokens', '99999'))
     expect(code).toBe(2)
     expect(stdout).toBe('')
     expect(stderr).toContain('99999 more were asked for')
@@ -117,7 +117,7 @@ describe('phsa generate', () => {
     [['--prompt', 'a', '--system', 'b'], '--chat'],
     [['--prompt', 'a', '--repetition-penalty', '0'], 'from 0.01'],
   ])('%j is bad usage', async (args, complaint) => {
-    const { code, stderr } = await refusal(generate(...args))
+    const { code, stderr } = await runHere(generate(...args))
     expect(code).toBe(2)
     expect(stderr).toContain(complaint)
   })

@@ -3,7 +3,7 @@ import { join } from 'node:path'
 import { parseHTML } from 'linkedom'
 import { beforeAll, describe, expect, test } from 'vitest'
 import type { PassageMap } from '../src/report/passage-map.js'
-import { copyAssets, runPhsa, temporaryFolder } from './run-phsa.js'
+import { copyAssets, runHere, temporaryFolder } from './run-phsa.js'
 
 describe('phsa inspect without a model', () => {
   const folder = temporaryFolder()
@@ -14,7 +14,7 @@ describe('phsa inspect without a model', () => {
   })
 
   test('prints blocks, marks punctuation and says what it cannot show', async () => {
-    const { code, stdout, stderr } = await runPhsa(['inspect', text])
+    const { code, stdout, stderr } = await runHere(['inspect', text])
     expect(code).toBe(0)
     expect(stdout).toMatch(/\[,:0\.\d\d\]/)
     expect(stderr).toContain('Without a model')
@@ -22,7 +22,7 @@ describe('phsa inspect without a model', () => {
 
   test('writes an SVG with a cell for each token', async () => {
     const out = join(folder, 'grid.svg')
-    const { code, stderr } = await runPhsa(['inspect', text, '--out', out, '--max-tokens', '70'])
+    const { code, stderr } = await runHere(['inspect', text, '--out', out, '--max-tokens', '70'])
     expect(stderr).toMatch(/showing the first 70 of \d+ tokens/)
     expect(code).toBe(0)
     const markup = readFileSync(out, 'utf8')
@@ -33,7 +33,7 @@ describe('phsa inspect without a model', () => {
 
   test('writes a page that fetches nothing and escapes the file name', async () => {
     const out = join(folder, 'not/yet/there/page.html')
-    const { code } = await runPhsa(['inspect', text, '--out', out])
+    const { code } = await runHere(['inspect', text, '--out', out])
     expect(code).toBe(0)
     const { document } = parseHTML(readFileSync(out, 'utf8'))
     expect(document.querySelector('h1')?.textContent).toBe('a <b> & c.txt')
@@ -43,7 +43,7 @@ describe('phsa inspect without a model', () => {
 
   test('--json is the passage itself, also beside a picture', async () => {
     const out = join(folder, 'beside.svg')
-    const { code, stdout } = await runPhsa(['inspect', text, '--max-tokens', '40', '--out', out, '--json'])
+    const { code, stdout } = await runHere(['inspect', text, '--max-tokens', '40', '--out', out, '--json'])
     expect(code).toBe(0)
     const { tokens, punctuation, weights, query, policies } = JSON.parse(stdout) as PassageMap
     expect(tokens).toHaveLength(40)
@@ -55,10 +55,8 @@ describe('phsa inspect without a model', () => {
   })
 
   test('refuses a picture of another kind, and a query outside the text', async () => {
-    const [picture, query] = await Promise.all([
-      runPhsa(['inspect', text, '--out', join(folder, 'grid.png')]),
-      runPhsa(['inspect', text, '--query', '100000']),
-    ])
+    const picture = await runHere(['inspect', text, '--out', join(folder, 'grid.png')])
+    const query = await runHere(['inspect', text, '--query', '100000'])
     expect(picture.code).toBe(2)
     expect(picture.stderr).toContain('.svg')
     expect(query.code).toBe(2)

@@ -13,6 +13,14 @@ export interface PhsaRun {
   readonly stderr: string
 }
 
+interface RunSettings {
+  readonly signalAt?: string
+  readonly cwd?: string
+  readonly input?: string
+  readonly deaf?: boolean
+  readonly largestFile?: number
+}
+
 const main = fileURLToPath(new URL('../src/main.ts', import.meta.url))
 const tsx = pathToFileURL(createRequire(import.meta.url).resolve('tsx')).href
 const rawImports = new URL('../../../scripts/raw-imports.mjs', import.meta.url).href
@@ -24,13 +32,15 @@ export const fixtures = fileURLToPath(new URL('../../../fixtures/', import.meta.
  * @param signalAt sends SIGINT once this text stands in stderr
  * @param input what stdin holds
  * @param deaf whether nobody reads stderr
+ * @param largestFile KiB that a file can have: like a disk that is full
  */
-export function runPhsa(
-  args: readonly string[],
-  { signalAt, cwd, input, deaf }: { signalAt?: string; cwd?: string; input?: string; deaf?: boolean } = {},
-): Promise<PhsaRun> {
+export function runPhsa(args: readonly string[], { signalAt, cwd, input, deaf, largestFile }: RunSettings = {}): Promise<PhsaRun> {
   const { FORCE_COLOR: _, NO_COLOR: __, ...environment } = process.env
-  const child = spawn(process.execPath, ['--import', tsx, '--import', rawImports, main, ...args], {
+  const command = [process.execPath, '--import', tsx, '--import', rawImports, main, ...args]
+  // In blocks of 512 bytes; the signal that would end the process is ignored, so that it sees an error.
+  const limit = largestFile === undefined ? [] : ['sh', '-c', `trap '' XFSZ; ulimit -f ${largestFile * 2}; exec "$0" "$@"`]
+  const [program, ...rest] = [...limit, ...command]
+  const child = spawn(program, rest, {
     cwd,
     env: { ...environment, TSX_TSCONFIG_PATH: tsconfig },
     stdio: 'pipe',
@@ -55,17 +65,20 @@ export function runPhsa(
   })
 }
 
-/** What is refused before a command does anything, in this process: its exit code and stderr. */
-export async function refusal(args: readonly string[]): Promise<Omit<PhsaRun, 'stdout'>> {
-  let stderr = ''
-  const write = vi.spyOn(process.stderr, 'write').mockImplementation((text) => {
-    stderr += text
-    return true
-  })
+/** The command in this process, which spares the second that a new one takes to start: for all that needs no signal and no pipe. */
+export async function runHere(args: readonly string[]): Promise<PhsaRun> {
+  const written = { stdout: '', stderr: '' }
+  const spies = (['stdout', 'stderr'] as const).map((name) =>
+    vi.spyOn(process[name], 'write').mockImplementation((text, ...rest) => {
+      written[name] += text
+      for (const done of rest) if (typeof done === 'function') done()
+      return true
+    }),
+  )
   try {
-    return { code: await runProgram(args), stderr }
+    return { code: await runProgram(args), ...written }
   } finally {
-    write.mockRestore()
+    for (const spy of spies) spy.mockRestore()
   }
 }
 

@@ -1,9 +1,9 @@
 import { describe, expect, test } from 'vitest'
-import { runPhsa } from './run-phsa.js'
+import { runHere } from './run-phsa.js'
 
 describe('phsa selftest', () => {
   test('runs the cases that match and reports them as JSON', async () => {
-    const { code, stdout } = await runPhsa(['selftest', '--backend', 'reference', '--filter', 'f32/pool*', '--json'])
+    const { code, stdout } = await runHere(['selftest', '--backend', 'reference', '--filter', 'f32/pool*', '--json'])
     expect(code).toBe(0)
     const { verdict, passed, cases } = JSON.parse(stdout) as { verdict: string; passed: number; cases: { name: string }[] }
     expect(verdict).toBe('passed')
@@ -12,7 +12,7 @@ describe('phsa selftest', () => {
   })
 
   test('a filter that matches nothing is bad usage, not a pass', async () => {
-    const { code, stderr } = await runPhsa(['selftest', '--backend', 'reference', '--filter', 'nothing-like-this'])
+    const { code, stderr } = await runHere(['selftest', '--backend', 'reference', '--filter', 'nothing-like-this'])
     expect(code).toBe(2)
     expect(stderr).toContain('no case matches')
   })

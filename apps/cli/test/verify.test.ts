@@ -2,7 +2,7 @@ import { cpSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { parseSafetensors } from '@phsa/core'
 import { describe, expect, test } from 'vitest'
-import { fixtures, refusal, runPhsa, temporaryFolder } from './run-phsa.js'
+import { fixtures, runHere, runPhsa, temporaryFolder } from './run-phsa.js'
 
 const small = join(fixtures, 'attention/small.safetensors')
 
@@ -11,7 +11,7 @@ describe('phsa verify', () => {
   const bytes = readFileSync(small)
 
   test('a fixture is within bounds on the reference', async () => {
-    const { code, stdout } = await runPhsa(['verify', small, '--backend', 'reference', '--json'])
+    const { code, stdout } = await runHere(['verify', small, '--backend', 'reference', '--json'])
     expect(code).toBe(0)
     const { ok, findings } = JSON.parse(stdout) as { ok: boolean; findings: { name: string; error: number; bound: number }[] }
     expect(ok).toBe(true)
@@ -22,7 +22,7 @@ describe('phsa verify', () => {
     const both = join(folder, 'both')
     mkdirSync(both)
     for (const name of ['one', 'two']) cpSync(small, join(both, `${name}.safetensors`))
-    const { code, stdout } = await runPhsa(['verify', both, '--backend', 'reference', '--json'])
+    const { code, stdout } = await runHere(['verify', both, '--backend', 'reference', '--json'])
     expect(code).toBe(0)
     const { findings } = JSON.parse(stdout) as { findings: { name: string }[] }
     const names = findings.map(({ name }) => name)
@@ -46,7 +46,7 @@ describe('phsa verify', () => {
     const file = join(folder, 'changed.safetensors')
     writeFileSync(file, changed)
     expect(parseSafetensors(readFileSync(file)).entries.has('out')).toBe(true)
-    const { code, stdout } = await runPhsa(['verify', file, '--backend', 'reference'])
+    const { code, stdout } = await runHere(['verify', file, '--backend', 'reference'])
     expect(code).toBe(1)
     expect(stdout).toMatch(/^out .*OUT/m)
     expect(stdout).not.toMatch(/^dv .*OUT/m)
@@ -55,7 +55,7 @@ describe('phsa verify', () => {
   test('a truncated file cannot be understood', async () => {
     const file = join(folder, 'truncated.safetensors')
     writeFileSync(file, bytes.subarray(0, bytes.length / 2))
-    const { code, stderr } = await runPhsa(['verify', file, '--backend', 'reference'])
+    const { code, stderr } = await runHere(['verify', file, '--backend', 'reference'])
     expect(code).toBe(2)
     expect(stderr).toContain('truncated.safetensors')
     expect(stderr.trim().split('\n')).toHaveLength(1)
@@ -63,20 +63,20 @@ describe('phsa verify', () => {
 
   test('a model folder in bf16 has wider bounds', async () => {
     const folder = join(fixtures, 'models/qwen3-tiny')
-    const { code, stdout } = await runPhsa(['verify', folder, '--backend', 'reference', '--dtype', 'bf16', '--json'])
+    const { code, stdout } = await runHere(['verify', folder, '--backend', 'reference', '--dtype', 'bf16', '--json'])
     expect(code).toBe(0)
     const { findings } = JSON.parse(stdout) as { findings: { name: string; error: number; bound: number }[] }
     expect(findings.find(({ name }) => name === 'dense: logits')).toMatchObject({ bound: 5e-2 })
   })
 
   test('an attention file has a type of its own', async () => {
-    const { code, stderr } = await refusal(['verify', small, '--backend', 'reference', '--dtype', 'bf16'])
+    const { code, stderr } = await runHere(['verify', small, '--backend', 'reference', '--dtype', 'bf16'])
     expect(code).toBe(2)
     expect(stderr).toContain('--dtype is for model folders')
   })
 
   test('a folder without a model cannot be understood', async () => {
-    const { code, stderr } = await runPhsa(['verify', temporaryFolder(), '--backend', 'reference'])
+    const { code, stderr } = await runHere(['verify', temporaryFolder(), '--backend', 'reference'])
     expect(code).toBe(2)
     expect(stderr).toContain('reference.safetensors')
   })

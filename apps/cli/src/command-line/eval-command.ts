@@ -1,22 +1,24 @@
 import { POLICY_NAMES } from '@phsa/core'
 import { Option } from 'commander'
 import { backendOption, type CommandSet, dtypeOption, jsonOption, listOption } from './command-set.js'
-import { integerBetween, listOf, numberBetween, oneOf } from './parse-value.js'
+import { integerBetween, listOf, numberBetween, oneMore, oneOf } from './parse-value.js'
 
 /** Declares `phsa eval`. */
 export function declareEval(commands: CommandSet): void {
   commands
     .add('eval', {
-      summary: 'measure a model by selection policy and budget: perplexity, recall, needle retrieval',
+      summary: 'measure a model by selection policy and budget: perplexity, recall, needles, multiple choice',
       description:
         'Measures on text that the model was not trained on, for each policy and topK: perplexity with that policy in every layer, the share of dense attention that falls on visible keys, the share of the oracle’s blocks that were chosen, and with --needle how often a fact hidden in filler is given back. Dense attention is always measured besides, as the control. Every line counts the same positions: those past what the largest topK makes visible.',
       examples: [
         'phsa eval held-out.txt --model my-model',
         'phsa eval held-out.txt --model my-model --policies phsa,mean-pool,oracle --top-k 2,8 --windows 16 --tokens 2048',
+        'phsa eval held-out.txt --model my-model --positions --heads --tokens 8192 --html report.html',
+        'phsa eval --model my-model --choices arc-easy.jsonl --top-k 2',
         'phsa eval held-out.txt --model my-model --needle --needle-lengths 512,1024 --depths 0,0.5,1 --trials 20 --out result.json',
       ],
     })
-    .argument('<files...>', 'text files, .txt or .txt.gz; two blank lines between documents')
+    .argument('[files...]', 'text files, .txt or .txt.gz; two blank lines between documents')
     .optionsGroup('Input:')
     .requiredOption('--model <dir>', 'model folder with its tokenizer')
     .option('--windows <n>', 'windows of text', integerBetween(1), 8)
@@ -29,6 +31,14 @@ export function declareEval(commands: CommandSet): void {
       listOption('--policies <list>', `some of ${POLICY_NAMES.join(', ')}`, oneOf(POLICY_NAMES), ['phsa', 'mean-pool', 'infllm-v2']),
     )
     .addOption(listOption('--top-k <list>', 'blocks selected a query, each 0 to 64', integerBetween(0, 64), [1, 2, 4, 8, 16]))
+    .optionsGroup('More measures:')
+    .option('--positions', 'perplexity by position in the windows, against dense')
+    .option('--heads', 'print the recall of every layer and head; --json and --html have it anyway')
+    .option(
+      '--choices <file>',
+      'multiple-choice questions, several times for several files; a JSON object a line with context (or query), choices, gold',
+      oneMore,
+    )
     .optionsGroup('Needle retrieval:')
     .option('--needle', 'measure it: a fact is hidden in the text and asked for at its end')
     .addOption(needleOption('--needle-lengths <list>', 'tokens of the prompts (default: --tokens)', listOf(integerBetween(32))))
@@ -42,6 +52,7 @@ export function declareEval(commands: CommandSet): void {
     .addOption(needleOption('--trials <n>', 'prompts a length and depth (default: 10)', integerBetween(1)))
     .optionsGroup('Output:')
     .option('--out <file>', 'write the results as JSON')
+    .option('--html <file>', 'write a page with heat maps and tables')
     .addOption(jsonOption())
     .action(commands.finish(async (files, options) => (await import('../commands/eval.js')).runEval(files, options)))
 }

@@ -1,5 +1,6 @@
 import { POLICY_NAMES } from '@phsa/core'
-import { Option } from 'commander'
+import { type Command, Option } from 'commander'
+import { isSettingFlag, type TrainFlags } from '../training-config/flag-settings.js'
 import { backendOption, type CommandSet, dtypeOption, jsonOption } from './command-set.js'
 import { integerBetween, numberBetween } from './parse-value.js'
 
@@ -7,10 +8,14 @@ import { integerBetween, numberBetween } from './parse-value.js'
 export function declareTrain(commands: CommandSet): void {
   commands
     .add('train', {
-      summary: 'train a decoder on text files, from scratch or from a model folder',
+      summary: 'train a decoder as a configuration file says, or on text files',
       description:
-        'Trains on plain text and leaves a Hugging Face folder. A schedule says when attention is dense and when sparse; sparse stages teach keys to be found by block distillation. Checkpoints are written whole or not at all: after Ctrl-C or a crash the same command with --resume goes on where the newest one ends, to the same result.',
+        'Trains from scratch or from a model folder and leaves a Hugging Face folder. A YAML file holds all settings of a run; options come before what it says, and with text files instead of it they are all there is. Everything is checked before the first step. A schedule says when attention is dense and when sparse; sparse stages teach keys to be found by block distillation. Checkpoints are written whole or not at all: after Ctrl-C or a crash the same command with --resume goes on where the newest one ends, to the same result.',
       examples: [
+        'phsa train run.yaml',
+        'phsa train run.yaml --check',
+        'phsa train run.yaml --out runs/seed-1 --seed 1 --resume-or-start',
+        'phsa train run.yaml --gpus 8 --dtype bf16',
         'phsa train book.txt --steps 500 --out my-model',
         'phsa train book.txt --steps 500 --out my-model --resume',
         'phsa train a.txt b.txt.gz --validation held-out.txt --validation-every 50 --json > steps.jsonl',
@@ -18,7 +23,10 @@ export function declareTrain(commands: CommandSet): void {
         'phsa train book.txt --sequences 2 --accumulate 8 --sequence-tokens 1024 --warmup-steps 20',
       ],
     })
-    .argument('<files...>', 'text files, .txt or .txt.gz; two blank lines between documents')
+    .argument(
+      '<files...>',
+      'a configuration, .yaml or .json, or data: text with two blank lines between documents, .jsonl, .parquet, dataset folders',
+    )
     .optionsGroup('Run:')
     .option('--steps <n>', 'training steps of the whole run, those before a resume included', integerBetween(1), 200)
     .option('--sequence-tokens <n>', 'tokens a sequence', integerBetween(16), 512)
@@ -27,6 +35,11 @@ export function declareTrain(commands: CommandSet): void {
     .option('--seed <n>', 'decides the weights and the order of the data', integerBetween(0, 2 ** 31 - 1), 0)
     .addOption(backendOption())
     .addOption(dtypeOption())
+    .option(
+      '--gpus <n>',
+      'processes on this machine that train together, a GPU each (default: 1, or what a launcher has started)',
+      integerBetween(1),
+    )
     .optionsGroup('Learning rate:')
     .option('--learning-rate <x>', 'highest learning rate', numberBetween(1e-9, 1), 0.001)
     .option('--warmup-steps <n>', 'steps in which it rises to the highest (default: a hundredth of the steps)', integerBetween(0))
@@ -61,8 +74,14 @@ export function declareTrain(commands: CommandSet): void {
       integerBetween(1),
     )
     .optionsGroup('Output:')
-    .option('--out <dir>', 'folder for the model, its checkpoints and log.jsonl', 'phsa-model')
+    .option('--out <dir>', 'folder for the model, its checkpoints, log.jsonl and report.html', 'phsa-model')
     .option('--checkpoint-every <n>', 'steps between checkpoints', integerBetween(1), 500)
+    .option('--tensorboard', 'write event files for TensorBoard to tensorboard/ in --out')
+    .option(
+      '--peak-tflops <x>',
+      'peak of one device in TFLOP/s, for MFU (default: that of the GPU where it is known)',
+      numberBetween(1e-6, 1e9),
+    )
     .option('--resume', 'continue the newest checkpoint in --out')
     .addOption(
       new Option(
@@ -70,8 +89,19 @@ export function declareTrain(commands: CommandSet): void {
         'continue the newest checkpoint in --out; where there is none, start with a new log: for a command that is run again until it is done',
       ).conflicts('resume'),
     )
+    .option('--check', 'check everything, print the whole configuration, the number of parameters, steps, tokens and the memory, and stop')
     .addOption(jsonOption('print one line of JSON a step and one at the end instead of text; progress stays on stderr'))
-    .action(commands.finish(async (files, options) => (await import('../commands/train.js')).runTrain(files, options)))
+    .action(
+      commands.finish(async (files, options, command) =>
+        (await import('../commands/train.js')).runTrain(files, typedFlags(command), options),
+      ),
+    )
+}
+
+/** Settings that were typed: the defaults above are there to be read, and a configuration has its own. */
+function typedFlags(command: Command): TrainFlags {
+  const typed = Object.entries(command.opts()).filter(([name]) => isSettingFlag(name) && command.getOptionValueSource(name) === 'cli')
+  return Object.fromEntries(typed)
 }
 
 /** An option of a model made from scratch: a model folder brings its own shape. */

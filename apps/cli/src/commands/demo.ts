@@ -88,7 +88,8 @@ async function demonstrate(model: DecoderModel, options: DemoOptions, interrupti
     log: join(out, 'log.jsonl'),
     signal: interruption.signal,
   })
-  const events = await followTraining(trainer, steps, interruption)
+  const events: StepEvent[] = []
+  await followTraining(trainer, steps, interruption, (event) => void events.push(event))
   const seconds = (performance.now() - trainingStarted) / 1000
   await saveModel(model, modelFolder, { tokenizerFrom: bundledTokenizerFolder() })
   if (interruption.requested) {

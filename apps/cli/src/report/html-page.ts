@@ -48,9 +48,9 @@ export function figure(drawing: string, caption: string, title?: string): string
 
 /** A table; the first column is text, the others numbers. */
 export function htmlTable(header: readonly string[], rows: readonly (readonly string[])[]): string {
-  const cells = (row: readonly string[], tag: 'th' | 'td') => row.map((cell) => `<${tag}>${escapeMarkup(cell)}</${tag}>`).join('')
-  const lines = rows.map((row) => `<tr>${cells(row, 'td')}</tr>`).join('\n')
-  return `<div class="scroll"><table><thead><tr>${cells(header, 'th')}</tr></thead><tbody>\n${lines}\n</tbody></table></div>`
+  const heads = header.map((cell) => `<th scope="col">${escapeMarkup(cell)}</th>`).join('')
+  const lines = rows.map((row) => `<tr>${row.map((cell) => `<td>${escapeMarkup(cell)}</td>`).join('')}</tr>`).join('\n')
+  return `<div class="scroll" tabindex="0"><table><thead><tr>${heads}</tr></thead><tbody>\n${lines}\n</tbody></table></div>`
 }
 
 export interface LegendEntry {

@@ -3,8 +3,10 @@ import type { ComparisonRow, CostRow, LossPoint } from './demo-results.js'
 import { color, policyColor } from './palette.js'
 import { markupOf, svgDocument } from './svg-document.js'
 
-const FRAME = { width: 460, height: 290, marginLeft: 52, marginRight: 16, marginBottom: 42, marginTop: 26 } as const
-const STYLE = { background: 'transparent', color: color.text, fontSize: '12px', fontFamily: 'inherit' } as const
+/** Size and margins of all charts over a number. */
+export const CHART_FRAME = { width: 460, height: 290, marginLeft: 52, marginRight: 16, marginBottom: 42, marginTop: 26 } as const
+/** Text of all charts. */
+export const CHART_STYLE = { background: 'transparent', color: color.text, fontSize: '12px', fontFamily: 'inherit' } as const
 const BUDGET_AXIS = { type: 'point', label: 'blocks selected a query (topK)', labelAnchor: 'center', labelArrow: 'none' } as const
 
 /** Training loss by step, its running mean, and where attention turns sparse. */
@@ -17,9 +19,9 @@ export function lossChart(points: readonly LossPoint[]): string {
   const last = points.at(-1)?.step ?? 1
   return markupOf(
     Plot.plot({
-      ...FRAME,
+      ...CHART_FRAME,
       document: svgDocument(),
-      style: STYLE,
+      style: CHART_STYLE,
       ariaLabel: 'Training loss by step',
       x: { label: 'training step', labelAnchor: 'center', labelArrow: 'none', ticks: 6, domain: [1, Math.max(last, 2)], tickFormat: 'd' },
       y: { label: 'loss (nats a token)', labelArrow: 'none', grid: true, ticks: 6, nice: true },
@@ -106,9 +108,9 @@ function budgetChart(rows: readonly ComparisonRow[], { value, label, domain, nam
   const stroke = (row: ComparisonRow) => policyColor(row.policy)
   return markupOf(
     Plot.plot({
-      ...FRAME,
+      ...CHART_FRAME,
       document: svgDocument(),
-      style: STYLE,
+      style: CHART_STYLE,
       ariaLabel: name,
       x: { ...BUDGET_AXIS, domain: budgets },
       y: { label, labelArrow: 'none', grid: true, ticks: 6, domain: [...domain] },
@@ -130,9 +132,9 @@ export function costChart(rows: readonly CostRow[]): string {
   const last = lengths.map((length) => rows.findLast((row) => row.length === length)).filter((row) => row !== undefined)
   return markupOf(
     Plot.plot({
-      ...FRAME,
+      ...CHART_FRAME,
       document: svgDocument(),
-      style: STYLE,
+      style: CHART_STYLE,
       ariaLabel: 'FLOPs that remain of dense attention',
       x: { ...BUDGET_AXIS, domain: [...new Set(rows.map((row) => row.topK))] },
       y: {
@@ -168,7 +170,7 @@ export function policySymbol(policy: string): 'circle' | 'square' | 'triangle' |
 }
 
 /** Exponential running mean without the pull of its start. @param memory share of the past, 0 to 1 */
-function runningMean(values: readonly number[], memory: number): number[] {
+export function runningMean(values: readonly number[], memory: number): number[] {
   let sum = 0
   let weight = 0
   return values.map((value) => {

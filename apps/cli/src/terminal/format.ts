@@ -24,3 +24,10 @@ export function formatSeconds(seconds: number): string {
   if (seconds < 1) return `${(seconds * 1e3).toPrecision(3)} ms`
   return seconds < 100 ? `${seconds.toPrecision(3)} s` : formatDuration(seconds)
 }
+
+/** Bytes in the unit that suits them: 1234567890 -> "1.15 GiB". */
+export function formatBytes(bytes: number): string {
+  const units = ['bytes', 'KiB', 'MiB', 'GiB', 'TiB']
+  const power = Math.min(units.length - 1, Math.floor(Math.log2(Math.max(1, bytes)) / 10))
+  return power === 0 ? `${bytes} bytes` : `${(bytes / 2 ** (10 * power)).toPrecision(3)} ${units[power]}`
+}

@@ -1,6 +1,7 @@
 import { SingleBar } from 'cli-progress'
 import { formatDuration } from './format.js'
 import { isLive } from './is-live.js'
+import { progressLine } from './progress-line.js'
 
 export interface Progress {
   /** @param note what is worth knowing now: the loss, tokens a second */
@@ -13,6 +14,8 @@ export interface ProgressOptions {
   readonly label: string
   /** Number of steps. */
   readonly total: number
+  /** Whether steps take about the same time: then the time left follows the median of the last ones, which a slow one among them does not move. */
+  readonly steady?: boolean
   readonly stream?: NodeJS.WriteStream
   /** Seconds between two lines where there is no terminal. */
   readonly interval?: number
@@ -26,20 +29,16 @@ export function startProgress(options: ProgressOptions): Progress {
   return isLive(stream) ? barProgress(options, stream) : lineProgress(options, stream)
 }
 
-function barProgress({ label, total, now = Date.now }: ProgressOptions, stream: NodeJS.WriteStream): Progress {
-  const started = now()
+function barProgress({ label, total, steady, now = Date.now }: ProgressOptions, stream: NodeJS.WriteStream): Progress {
   const bar = new SingleBar({
-    format: `${label.padEnd(10)} {bar} {value}/{total} | {left} left | {note}`,
-    barCompleteChar: '█',
-    barIncompleteChar: '░',
-    barsize: 24,
+    format: (_, { value }, { left, note }) => progressLine({ label, done: value, total, left, note }, stream.columns || 80),
     hideCursor: true,
     linewrap: false,
     stream,
     // Ours stops it; its own listener would swallow the second Ctrl-C.
     gracefulExit: false,
   })
-  const left = new TimeLeft(started)
+  const left = new TimeLeft(now(), steady)
   bar.start(total, 0, { left: '--', note: '' })
   return {
     update: (done, note = '') => bar.update(done, { left: left.after(done, total, now()), note }),
@@ -47,9 +46,9 @@ function barProgress({ label, total, now = Date.now }: ProgressOptions, stream: 
   }
 }
 
-function lineProgress({ label, total, interval = 10, now = Date.now }: ProgressOptions, stream: NodeJS.WriteStream): Progress {
+function lineProgress({ label, total, steady, interval = 10, now = Date.now }: ProgressOptions, stream: NodeJS.WriteStream): Progress {
   const started = now()
-  const timeLeft = new TimeLeft(started)
+  const timeLeft = new TimeLeft(started, steady)
   let printed = Number.NEGATIVE_INFINITY
   let last: { done: number; note: string } | undefined
   const print = (done: number, note: string) => {
@@ -70,19 +69,38 @@ function lineProgress({ label, total, interval = 10, now = Date.now }: ProgressO
   }
 }
 
+/** Steps whose median is taken. */
+const RECENT = 63
+
 /** Seconds left, from the steps seen since the start: a resumed run begins in the middle, so the first report counts as one step. */
 class TimeLeft {
   readonly #started: number
+  readonly #steady: boolean
+  /** Milliseconds a step, of the last reports. */
+  readonly #recent: number[] = []
   #base: number | undefined
+  #last: { done: number; time: number } | undefined
 
-  constructor(started: number) {
+  constructor(started: number, steady = false) {
     this.#started = started
+    this.#steady = steady
   }
 
   after(done: number, total: number, time: number): string {
     this.#base ??= done - 1
     const seen = done - this.#base
     if (seen <= 0) return '--'
-    return formatDuration((((time - this.#started) / seen) * Math.max(0, total - done)) / 1000)
+    const last = this.#last ?? { done: this.#base, time: this.#started }
+    if (done > last.done) {
+      this.#recent.push((time - last.time) / (done - last.done))
+      if (this.#recent.length > RECENT) this.#recent.shift()
+      this.#last = { done, time }
+    }
+    const pace = this.#steady ? median(this.#recent) : (time - this.#started) / seen
+    return formatDuration((pace * Math.max(0, total - done)) / 1000)
   }
+}
+
+function median(values: readonly number[]): number {
+  return [...values].sort((left, right) => left - right)[values.length >> 1]
 }

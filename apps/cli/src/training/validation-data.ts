@@ -1,35 +1,21 @@
-import type { PunctuationTable } from '@phsa/core'
-import type { TextTokenizer } from '@phsa/model'
-import { heldOutBatches, TextDataset, type ValidationOptions } from '@phsa/trainer'
-import { readText } from '../read-text.js'
+import { DocumentReader, heldOutBatches, TextDataset, type ValidationOptions } from '@phsa/trainer'
+import type { TrainPlan } from '../training-config/train-plan.js'
 import { UsageError } from '../usage-error.js'
 
-/** `--validation` and the options that go with it. */
-export interface ValidationChoice {
-  readonly validation?: string
-  readonly validationEvery?: number
-  readonly validationWindows?: number
-  readonly sequenceTokens: number
-}
-
-/** Windows that are measured unless told. */
-const USUAL_WINDOWS = 8
-
 /**
- * The text of `--validation` as the trainer measures it; undefined without one.
- * @throws UsageError when it is shorter than a window, and what `readText` throws
+ * The held-out text of a run as the trainer measures it; undefined without one.
+ * @throws UsageError when it is shorter than a window, and what reading it throws
  */
-export async function validationData(
-  { validation: file, validationEvery: every, validationWindows = USUAL_WINDOWS, sequenceTokens: tokens }: ValidationChoice,
-  { tokenizer, punctuation }: { tokenizer: TextTokenizer; punctuation: PunctuationTable },
-): Promise<ValidationOptions | undefined> {
-  if (file === undefined) return undefined
-  const data = await TextDataset.fromText(await readText(file), tokenizer)
-  const windows = Math.min(validationWindows, Math.floor(data.totalTokens / tokens))
+export async function validationData({ config, model }: TrainPlan): Promise<ValidationOptions | undefined> {
+  if (config.validation === undefined) return undefined
+  const { path, textField, split, every, windows: wanted } = config.validation
+  const { tokens } = config.batch
+  const data = await TextDataset.fromDocuments(await DocumentReader.open([path], { textField, split }), model.tokenizer)
+  const windows = Math.min(wanted, Math.floor(data.totalTokens / tokens))
   if (windows === 0) {
     throw new UsageError(
-      `${file} has ${data.totalTokens} tokens, less than one window of ${tokens}; give a longer text, or a smaller --sequence-tokens.`,
+      `${path} has ${data.totalTokens} tokens, less than one window of ${tokens}; give a longer text, or smaller batch.tokens (--sequence-tokens).`,
     )
   }
-  return { batches: heldOutBatches(data, { windows, tokens, punctuation }), ...(every === undefined ? {} : { every }) }
+  return { batches: heldOutBatches(data, { windows, tokens, punctuation: model.punctuation }), every }
 }

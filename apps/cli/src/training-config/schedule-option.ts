@@ -1,15 +1,15 @@
-import { SparsitySchedule, type SparsityStage } from '@phsa/core'
+import type { SparsityStage } from '@phsa/core'
 import { UsageError } from '../usage-error.js'
 
 const FORM =
   'stages are KIND:SHARE with commas between, KIND being dense, a topK such as 2, or a falling one such as 8-2; shares sum to 1. A ! after the share leaves out distillation: dense:0.8,2:0.2!'
 
 /**
- * A schedule as `--schedule` writes it (spec 7): "dense:0.8,2:0.2". Sparse stages distil unless their share ends in "!".
- * @throws UsageError for another form; InvalidConfigError for values that a schedule does not take
+ * The stages of a schedule as `--schedule` writes them (spec 7): "dense:0.8,2:0.2". Sparse stages distil unless their share ends in "!".
+ * @throws UsageError for another form
  */
-export function parseScheduleOption(text: string): SparsitySchedule {
-  return new SparsitySchedule(text.split(',').map((part) => parseStage(part.trim())))
+export function scheduleStages(text: string): readonly SparsityStage[] {
+  return text.split(',').map((part) => parseStage(part.trim()))
 }
 
 function parseStage(text: string): SparsityStage {
