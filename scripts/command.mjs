@@ -1,4 +1,4 @@
-import { spawnSync } from 'node:child_process'
+import { spawn, spawnSync } from 'node:child_process'
 import { fileURLToPath } from 'node:url'
 
 /** The repository's root folder. */
@@ -19,6 +19,23 @@ export function succeeds(command, args, options = {}) {
   const result = spawnSync(command, args, { cwd: root, stdio: ['ignore', 'inherit', 'inherit'], shell: needsShell(command), ...options })
   if (result.error) console.error(`${command}: ${result.error.message}`)
   return result.status === 0
+}
+
+/**
+ * Runs a command beside others, without standard input.
+ *
+ * @param {string} command
+ * @param {readonly string[]} args
+ * @returns {Promise<{ ok: boolean, text: string }>} whether it exited with 0, and both outputs
+ */
+export function collected(command, args) {
+  return new Promise((resolve) => {
+    const child = spawn(command, args, { cwd: root, stdio: ['ignore', 'pipe', 'pipe'], shell: needsShell(command) })
+    let text = ''
+    for (const stream of [child.stdout, child.stderr]) stream.setEncoding('utf8').on('data', (part) => (text += part))
+    child.on('error', (error) => resolve({ ok: false, text: `${text}${command}: ${error.message}\n` }))
+    child.on('close', (code) => resolve({ ok: code === 0, text }))
+  })
 }
 
 /**

