@@ -1,6 +1,7 @@
 // Makes a folder that runs `phsa` on any 64-bit Linux machine without npm, Node or network, such as a GPU machine: this machine's Node, the
 // command in one bundle with the packages it uses, its assets, the CUDA kernels, WebGPU on Vulkan, the fixtures of `phsa verify`, and `bench-attention`,
-// `bench-decode`, `bench-model` and `bench-webgpu`, which measure attention, steps of decoding, a whole model and WebGPU on the GPU beside their peers (benchmarks/README.md).
+// `bench-decode`, `bench-model`, `bench-train` and `bench-webgpu`, which measure attention, steps of decoding, a whole model, its training and WebGPU on the
+// GPU beside their peers (benchmarks/README.md).
 //
 //   node scripts/pack-offline.mjs [--out <folder>] [--no-build]
 //
@@ -84,6 +85,8 @@ async function bundleCommand() {
       'bench-decode': join(root, 'benchmarks/decode/main.ts'),
       'bench-model': join(root, 'benchmarks/model/main.ts'),
       'bench-collective': join(root, 'benchmarks/collective/main.ts'),
+      'bench-train': join(root, 'benchmarks/train/main.ts'),
+      'bench-parallel': join(root, 'benchmarks/parallel/main.ts'),
       'bench-webgpu': join(root, 'benchmarks/webgpu/main.ts'),
     },
     outDir: join(out, 'app/dist'),
@@ -107,7 +110,7 @@ function copyAssets() {
   cpSync(join(root, 'apps/cli/assets'), join(out, 'app/assets'), { recursive: true })
   cpSync(join(root, 'fixtures/attention'), join(out, 'fixtures/attention'), { recursive: true })
   cpSync(join(root, 'fixtures/models'), join(out, 'fixtures/models'), { recursive: true })
-  for (const name of ['attention.py', 'model.py', 'sparse_attention.py'])
+  for (const name of ['attention.py', 'model.py', 'sparse_attention.py', 'train.py'])
     cpSync(join(root, 'benchmarks/peers', name), join(out, 'peers', name))
   for (const name of ['phsa-kernels.fatbin', 'phsa-kernels.json']) {
     const file = join(root, 'packages/kernels-cuda/dist', name)
@@ -160,11 +163,11 @@ function writeStarters() {
 ${UNPACK_NODE}exec "$node" "$here/app/dist/main.js" "$@"
 `,
     'bench-attention': `#!/bin/sh
-# Measures attention on this machine's GPU: ./bench-attention OUT [--small] [--only table|length|top-k]... [--from LENGTH] [--seconds N]
+# Measures attention on this machine's GPU: ./bench-attention OUT [--small] [--only table|length|top-k]... [--from LENGTH] [--to LENGTH] [--seconds N]
 # Leaves OUT/ours.json, and OUT/peers.json where python3 has PyTorch. Under five minutes; --small takes one and only shows that everything works.
-# --only measures some rows, --from those of so many tokens and more; without the table, the peers are dense cuDNN attention at the lengths of the curve. --seconds is for ours alone.
+# --only measures some rows, --from and --to those of so many tokens; without the table, the peers are dense cuDNN attention at the lengths of the curve. --seconds is for ours alone.
 ${UNPACK_NODE}usage() {
-  echo "usage: bench-attention OUT [--small] [--only table|length|top-k]... [--from LENGTH] [--seconds N]" >&2
+  echo "usage: bench-attention OUT [--small] [--only table|length|top-k]... [--from LENGTH] [--to LENGTH] [--seconds N]" >&2
   exit 2
 }
 [ $# -gt 0 ] || usage
@@ -179,7 +182,7 @@ while [ $# -gt 0 ]; do
       [ "$2" != table ] || with_table=yes
       shift
       ;;
-    "--from "[0-9]*) only="$only --from $2" && shift ;;
+    "--from "[0-9]* | "--to "[0-9]*) only="$only $1 $2" && shift ;;
     "--seconds "[0-9]*) seconds="--seconds $2" && shift ;;
     *) usage ;;
   esac
@@ -249,6 +252,41 @@ mkdir -p "$out"
 [ -z "$peers" ] || python3 "$here/peers/model.py" --out "$out/peers.json" --only "$peers" $small || echo "no peers: python3 with PyTorch and a GPU is needed" >&2
 exec "$node" "$here/app/dist/bench-model.js" --out "$out/ours.json" --commit "${commit()}" $small $only $seconds
 `,
+    'bench-train': `#!/bin/sh
+# Measures training steps of the Qwen3-0.6B shape on this machine's GPU: ./bench-train OUT [--small] [--only 8x4096|1x32768|1x131072]... [--seconds N]
+# Leaves OUT/ours.json, and OUT/peers.json where python3 has PyTorch. Under five minutes, most of them PyTorch's; --small only shows that everything works.
+# --only measures some steps. --seconds is for ours alone.
+${UNPACK_NODE}usage() {
+  echo "usage: bench-train OUT [--small] [--only 8x4096|1x32768|1x131072]... [--seconds N]" >&2
+  exit 2
+}
+[ $# -gt 0 ] || usage
+out=$1
+shift
+small= only= seconds= peers=
+while [ $# -gt 0 ]; do
+  case "$1 \${2:-}" in
+    "--small "*) small=--small ;;
+    "--only 8x4096" | "--only 1x32768" | "--only 1x131072")
+      only="$only --only $2"
+      peers="$peers\${peers:+,}$2"
+      shift
+      ;;
+    "--seconds "[0-9]*) seconds="--seconds $2" && shift ;;
+    *) usage ;;
+  esac
+  shift
+done
+# A run is a folder: peers of one beside ours of another would give factors across clocks.
+if [ -e "$out/ours.json" ]; then
+  echo "$out holds a run; give another folder" >&2
+  exit 2
+fi
+mkdir -p "$out"
+# PyTorch in the same run, because clocks differ from machine to machine; a peer that is missing must not keep ours from being measured.
+python3 "$here/peers/train.py" --out "$out/peers.json" \${peers:+--only "$peers"} $small || echo "no peers: python3 with PyTorch and a GPU is needed" >&2
+exec "$node" "$here/app/dist/bench-train.js" --out "$out/ours.json" --commit "${commit()}" $small $only $seconds
+`,
     'bench-webgpu': `#!/bin/sh
 # Measures WebGPU on this machine's GPU beside CUDA and TensorFlow.js in one run: ./bench-webgpu OUT [--small] [--only products|attention|model]... [--seconds N]
 # Leaves OUT/webgpu.json. Under five minutes; --small only shows that everything works. Needs Vulkan: libvulkan.so.1 and the GPU's driver, which
@@ -259,6 +297,13 @@ shift
 mkdir -p "$out"
 export PHSA_DAWN_FLAGS="\${PHSA_DAWN_FLAGS-enable-dawn-features=allow_unsafe_apis,vulkan_enable_f16_on_nvidia}"
 exec "$node" "$here/app/dist/bench-webgpu.js" --out "$out/webgpu.json" --commit "${commit()}" "$@"
+`,
+    'bench-parallel': `#!/bin/sh
+# Measures data-parallel training of the Qwen3-0.6B shape on this machine's first two GPUs beside one of them, and kills ranks: ./bench-parallel OUT [--small]
+# Leaves OUT/parallel.json. About four minutes; --small takes one. NCCL is looked for as the system does; PHSA_NCCL names its file or folder.
+${UNPACK_NODE}[ $# -gt 0 ] || { echo "usage: bench-parallel OUT [--small]" >&2; exit 2; }
+mkdir -p "$1"
+exec "$node" "$here/app/dist/bench-parallel.js" --out "$1/parallel.json" --commit "${commit()}" $2
 `,
     'bench-collective': `#!/bin/sh
 # Measures sums over this machine's first two GPUs beside NCCL by itself, and kills one of two ranks: ./bench-collective OUT [--small]

@@ -19,7 +19,9 @@ const { values } = parseArgs({
 const { out, commit, seconds = '150', small = false, only, from = '0', to = 'Infinity' } = values
 const groups = ROW_GROUPS.filter((group) => only === undefined || only.includes(group))
 if (out === undefined || !(Number(seconds) >= 0) || !(Number(from) >= 0) || !(Number(to) >= 0) || groups.length < new Set(only).size) {
-  console.error(`usage: --out FILE [--seconds N] [--small] [--from LENGTH] [--to LENGTH] [--commit HASH] [--only ${ROW_GROUPS.join('|')}]...`)
+  console.error(
+    `usage: --out FILE [--seconds N] [--small] [--from LENGTH] [--to LENGTH] [--commit HASH] [--only ${ROW_GROUPS.join('|')}]...`,
+  )
   process.exit(2)
 }
 

@@ -24,4 +24,6 @@ export interface BenchContext {
   readonly recording: TimedModel
   /** The same parameters; nothing is recorded. */
   readonly plain: TimedModel
+  /** Both once more: the same parameters, with recomputation. */
+  readonly recomputing: Pick<BenchContext, 'recording' | 'plain'>
 }

@@ -11,7 +11,7 @@ import { measureTraining } from './measure-training.js'
 import type { ModelPlan, ModelRowPlan } from './model-plan.js'
 import type { ModelFigures, ModelResult, ModelRow } from './model-result.js'
 import { NotFiniteError } from './not-finite-error.js'
-import { timedBackend } from './timed-backend.js'
+import { type TimedBackend, timedBackend } from './timed-backend.js'
 
 /** What is measured and who hears of it. */
 export interface BenchModel {
@@ -75,16 +75,21 @@ function openContext(backend: MeasurableBackend, plan: ModelPlan): BenchContext 
   const timer = backend.createTimer()
   const rate = measureMatrixRate(backend, timer, plan.productSize, dtype)
   const parameters = uploadWeights(backend.memory, config, dtype)
-  const timedModel = (isCapturing: boolean) => {
-    const timed = timedBackend(backend, timer, config.vocabSize, isCapturing)
-    return { timed, model: new DecoderModel({ config, backend: timed.backend, phsa, dtype }, parameters) }
+  const timed = {
+    recording: timedBackend(backend, timer, config.vocabSize, true),
+    plain: timedBackend(backend, timer, config.vocabSize, false),
   }
-  return { plan, backend, timer, rate, recording: timedModel(true), plain: timedModel(false) }
+  const timedModel = (timed: TimedBackend, recompute: boolean) => ({
+    timed,
+    model: new DecoderModel({ config, backend: timed.backend, phsa, dtype, recompute }, parameters),
+  })
+  const models = (recompute: boolean) => ({ recording: timedModel(timed.recording, recompute), plain: timedModel(timed.plain, recompute) })
+  return { plan, backend, timer, rate, ...models(false), recomputing: models(true) }
 }
 
-function closeContext({ timer, rate, recording, plain }: BenchContext): void {
+function closeContext({ timer, rate, recording, plain, recomputing }: BenchContext): void {
   // The parameters are the same ones: disposing them twice is allowed.
-  for (const { model } of [recording, plain]) model.dispose()
+  for (const { model } of [recording, plain, recomputing.recording, recomputing.plain]) model.dispose()
   rate.dispose()
   timer.dispose()
 }
@@ -126,8 +131,15 @@ function describeCheck({ name, measured, bound }: TensorCheck): string {
   return `${name}: ${measured.toExponential(1)}, bound ${bound.toExponential(1)}`
 }
 
+function rowDetails(row: ModelRow): string {
+  if (row.group === 'decode') return ` x ${row.planned}`
+  if (row.group === 'prefill') return ` ${row.form}`
+  const { sequences = 1, topK, recompute = false } = row
+  return `${sequences > 1 ? ` x ${sequences}` : ''}${topK === undefined ? '' : ` topK ${topK}`}${recompute ? ' recomputing' : ''}`
+}
+
 function describeRow(row: ModelRow): string {
-  const title = `${row.group} ${row.attention} ${row.length}${row.group === 'decode' ? ` x ${row.planned}` : ''}${row.group === 'prefill' ? ` ${row.form}` : ''}`
+  const title = `${row.group} ${row.attention} ${row.length}${rowDetails(row)}`
   if (row.outcome !== 'measured') return `${title}: ${row.outcome}: ${row.reason}`
   const { queued, captured, classes } = row
   const times = (name: string, { elapsed, hostMilliseconds, tokensPerSecond }: typeof queued) =>

@@ -9,16 +9,21 @@ import { runsFor, timeClasses, timeSteps } from './run-times.js'
 
 /** Steps that a run may have: more than are ever taken. */
 const MOST_STEPS = 1000
+/** Rows of tokens, which come again and again. */
+const DISTINCT_ROWS = 16
 /** Steps before those that count: the first compiles, the second is recorded. */
 const WARM_UP = 2
 
 /** A training step as the trainer takes it: forward, backward, gradient norm and AdamW, until loss and norm have been downloaded. No distillation. */
-export async function measureTraining({ plan, plain, recording, rate }: BenchContext, row: TrainPlan): Promise<ModelFigures> {
+export async function measureTraining(context: BenchContext, row: TrainPlan): Promise<ModelFigures> {
+  const { plan, rate } = context
+  const { plain, recording } = row.recompute ? context.recomputing : context
   const { timed } = plain
+  const tokens = (row.sequences ?? 1) * row.length
   const measured = await withSteps(plan, plain, row, async (step) => {
     const first = await step()
     timed.takePeak()
-    const queued = await timeSteps(timed, row.length, Math.min(4, runsFor(first)), step)
+    const queued = await timeSteps(timed, tokens, Math.min(4, runsFor(first)), step)
     const peakBytes = timed.takePeak()
     const classes = await timeClasses(timed, rate, queued.hostMilliseconds, step)
     return { queued, classes, peakBytes }
@@ -26,7 +31,7 @@ export async function measureTraining({ plan, plain, recording, rate }: BenchCon
   if (!recording.model.backend.capture) return measured
   const captured = await withSteps(plan, recording, row, async (step) => {
     for (let index = 0; index < WARM_UP; index++) await step()
-    return timeSteps(recording.timed, row.length, Math.min(4, runsFor(measured.queued.elapsed.milliseconds)), step)
+    return timeSteps(recording.timed, tokens, Math.min(4, runsFor(measured.queued.elapsed.milliseconds)), step)
   })
   return { ...measured, captured }
 }
@@ -41,11 +46,11 @@ async function withSteps<T>(
   const trainer = createTrainer({
     model,
     data: topicData(plan),
-    batch: { sequences: 1, tokens: row.length },
+    batch: { sequences: row.sequences ?? 1, tokens: row.length },
     steps: MOST_STEPS,
     optimizer: { learningRate: 1e-5 },
     schedule: new SparsitySchedule([
-      row.attention === 'dense' ? { kind: 'dense', share: 1 } : { kind: 'sparse', share: 1, topK: plan.phsa.topK },
+      row.attention === 'dense' ? { kind: 'dense', share: 1 } : { kind: 'sparse', share: 1, topK: row.topK ?? plan.phsa.topK },
     ]),
   })
   const steps = trainer[Symbol.asyncIterator]()
@@ -67,13 +72,14 @@ function requireNumbers({ step, loss, gradientNorm }: StepEvent): void {
   throw new NotFiniteError(`step ${step}: loss ${loss}, gradient norm ${gradientNorm}`)
 }
 
-/** Every row is a sequence of its own. */
+/** Every row is a sequence of its own. They are made beforehand, because drawing them would take a step the host's time. */
 function topicData({ config }: ModelPlan): TrainingData {
   return {
     fingerprint: 'topics',
     largestId: config.vocabSize - 1,
-    rows: ({ sequenceTokens, seed }) => ({
-      row: (index) => ({ sequences: [topicBatch(sequenceTokens, config.vocabSize, seed + index).ids] }),
-    }),
+    rows: ({ sequenceTokens, seed }) => {
+      const rows = Array.from({ length: DISTINCT_ROWS }, (_, index) => topicBatch(sequenceTokens, config.vocabSize, seed + index).ids)
+      return { row: (index) => ({ sequences: [rows[index % DISTINCT_ROWS]] }) }
+    },
   }
 }

@@ -17,11 +17,17 @@ export interface PrefillPlan {
   readonly form: 'packed' | 'paged'
 }
 
-/** A training step on one sequence. Plain JSON. */
+/** A training step on packed sequences of one length. Plain JSON. */
 export interface TrainPlan {
   readonly group: 'train'
   readonly length: number
   readonly attention: AttentionName
+  /** Default 1. */
+  readonly sequences?: number
+  /** Default: the plan's. */
+  readonly topK?: number
+  /** Layers are computed again in the backward pass; default false. */
+  readonly recompute?: boolean
 }
 
 /** One more token for each of `planned` sequences that have `length` tokens. Plain JSON. */
@@ -50,7 +56,7 @@ export interface ModelPlan {
 }
 
 /** The shape of Qwen3-0.6B, at positions up to 131,072. */
-const QWEN3_06B: DecoderConfig = {
+export const QWEN3_06B: DecoderConfig = {
   vocabSize: 151_936,
   hiddenSize: 1024,
   intermediateSize: 3072,
@@ -65,7 +71,8 @@ const QWEN3_06B: DecoderConfig = {
   eosTokenIds: [],
 }
 
-const PHSA = phsaConfig({ topK: 16 }, PHSA_32K)
+/** What is measured where nothing else is said: softmax score, topK 16. */
+export const BENCH_PHSA = phsaConfig({ topK: 16 }, PHSA_32K)
 
 /** What the issue asks for. Dense attention at 131,072 tokens comes last: it may take longer than everything else. */
 export function fullPlan(groups: readonly ModelGroup[]): ModelPlan {
@@ -127,7 +134,7 @@ function plan(
   ]
   return {
     config,
-    phsa: PHSA,
+    phsa: BENCH_PHSA,
     dtype: 'bf16',
     rows: rows.filter(({ group }) => groups.includes(group)),
     chunk: 4096,

@@ -16,6 +16,8 @@ export interface RunTimes {
   readonly elapsed: Timing
   /** From the first call of a run to the end of its last one, the least of the runs; a full queue makes the host wait, which counts too. */
   readonly hostMilliseconds: number
+  /** Of a step: from its beginning to the end of its last call, the data's preparation included; the least of the steps. */
+  readonly hostUntilQueued?: number
   readonly tokensPerSecond: number
 }
 

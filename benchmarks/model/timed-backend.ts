@@ -21,6 +21,8 @@ export interface TimedBackend {
   end(): Record<string, ClassTime>
   /** Milliseconds from the first call (or replay) since the last `takeHost` to the end of the last one; 0 where there was none. */
   takeHost(): number
+  /** When the last call (or replay) ended, by `performance.now`; 0 before the first. */
+  lastCall(): number
   /** Most bytes in tensors and caches after a call since the last `takePeak`. */
   takePeak(): number
   /** Runs calls whose paged attention computes nothing: it gives the queries back. Keys are cached as always, which fills a cache fast. */
@@ -34,7 +36,7 @@ export interface TimedBackend {
  */
 export function timedBackend(inner: ModelBackend, timer: QueueTimer, vocabSize: number, isCapturing: boolean): TimedBackend {
   let classes: CallClass[] | undefined
-  let [first, last, peak] = [Number.NaN, Number.NaN, 0]
+  let [first, last, peak] = [Number.NaN, 0, 0]
   let skipsPagedAttention = false
 
   const around = <T>(classOf: () => CallClass, call: () => T): T => {
@@ -111,6 +113,7 @@ export function timedBackend(inner: ModelBackend, timer: QueueTimer, vocabSize: 
       first = Number.NaN
       return milliseconds
     },
+    lastCall: () => last,
     takePeak() {
       const bytes = peak
       peak = 0

@@ -19,7 +19,7 @@ const TINY: ModelPlan = {
     { group: 'prefill', length: 40, attention: 'phsa', form: 'packed' },
     { group: 'prefill', length: 40, attention: 'dense', form: 'paged' },
     { group: 'train', length: 40, attention: 'phsa' },
-    { group: 'train', length: 40, attention: 'dense' },
+    { group: 'train', length: 20, sequences: 2, attention: 'dense', recompute: true },
     { group: 'decode', length: 40, attention: 'phsa', planned: 3 },
     { group: 'decode', length: 40, attention: 'dense', planned: 64 },
   ],
@@ -55,7 +55,7 @@ test('every kind of row is measured', async () => {
   expect(matrixFlops).toBeGreaterThan(0)
   expect(parameters).toBeGreaterThan(0)
   expect(rows.map((row) => (row.outcome === 'measured' ? 'measured' : row.reason))).toEqual(rows.map(() => 'measured'))
-  const [prefill, paged, train, , decode, crowd] = rows.map((row) => (row.outcome === 'measured' ? row : undefined))
+  const [prefill, paged, train, recomputing, decode, crowd] = rows.map((row) => (row.outcome === 'measured' ? row : undefined))
   expect(Object.keys(prefill!.classes).sort()).toEqual(
     ['add', 'attend', 'embedding', 'head', 'linear', 'memory', 'pool', 'qkNormRope', 'rmsNorm', 'select', 'swiglu'].sort(),
   )
@@ -63,6 +63,9 @@ test('every kind of row is measured', async () => {
   expect(prefill!.classes.linear.flops).toBe(2 * 2 * 40 * (16 * (64 + 32 + 32) + 64 * 16 + 3 * 16 * 24))
   expect(paged!.classes.append.calls).toBe(2 * 3)
   expect(Object.keys(train!.classes)).toContain('adamw')
+  expect([train, recomputing].map((row) => row!.classes.linear.calls)).toEqual([1 + 2 * 7, 1 + 2 * 2 * 7])
+  // Besides the one product of a loss and 0: forty tokens, however they are packed.
+  expect(recomputing!.classes.linear.flops - 2).toBe(2 * (train!.classes.linear.flops - 2))
   expect(train!.captured?.elapsed.samples.length).toBe(train!.queued.elapsed.samples.length)
   expect(decode).toMatchObject({ batch: 3 })
   expect(decode!.classes.attend.calls).toBe(2)
