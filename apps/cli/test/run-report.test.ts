@@ -100,6 +100,21 @@ describe('the page of a run', () => {
     ])
   })
 
+  test('a run that never had finite numbers is a page too, and one that skips all the time a small one', () => {
+    const broken = runReport(
+      'run',
+      stepsOf(20, () => ({ loss: Number.NaN, gradientNorm: Number.NaN, distillationLoss: Number.NaN, skipped: true })),
+    )
+    expect(broken).not.toMatch(/NaN|Infinity/)
+    expect(titlesOf(broken)).toEqual(['Schedule', 'Learning rate', 'Throughput'])
+    expect(
+      runReport(
+        'run',
+        stepsOf(20_000, ({ step }) => ({ skipped: step % 2 === 0 })),
+      ).length,
+    ).toBeLessThan(300_000)
+  })
+
   test('one step is enough', () => {
     expect(titlesOf(runReport('run', stepsOf(1)))).toContain('Training loss')
   })

@@ -1,6 +1,7 @@
 import { type CaseResult, ConformanceSession, conformanceCases, failureText } from '@phsa/core/testing'
-import { webgpu } from '@phsa/kernels-webgpu'
+import { type WebgpuModelBackend, webgpu } from '@phsa/kernels-webgpu'
 import { type ModelFiles, verifyModelFixture } from '@phsa/model'
+import { trainTinyModel } from './browser-training.js'
 
 /** What `browser.test.ts` calls in the browser. Everything goes to and fro as JSON. */
 export interface BrowserPage {
@@ -10,6 +11,8 @@ export interface BrowserPage {
   runCase(name: string): Promise<{ outcome: CaseResult['outcome']; text: string }>
   /** Compares with the model fixture in the folder at this address. */
   verifyModel(address: string): Promise<Verdict>
+  /** Trains a few steps with the trainer's entry for browsers; see `trainTinyModel`. */
+  train(): Promise<number[]>
   /** Loses the device while a backend holds a tensor: what a download and `lost` say, and the device of a new backend. */
   loseDevice(): Promise<string[]>
 }
@@ -21,6 +24,8 @@ export interface Verdict {
 }
 
 let session: ConformanceSession | undefined
+/** One for all models: what it has compiled stays compiled. */
+let models: Promise<WebgpuModelBackend> | undefined
 
 const page: BrowserPage = {
   async open() {
@@ -40,10 +45,14 @@ const page: BrowserPage = {
   },
 
   async verifyModel(address) {
-    const backend = await webgpu()
-    const findings = await verifyModelFixture(filesAt(address), backend)
-    backend.dispose()
+    models ??= webgpu()
+    const findings = await verifyModelFixture(filesAt(address), await models)
     return { checks: findings.length, wrong: findings.filter(({ ok }) => !ok).map((finding) => JSON.stringify(finding)) }
+  },
+
+  async train() {
+    models ??= webgpu()
+    return trainTinyModel(await models)
   },
 
   async loseDevice() {

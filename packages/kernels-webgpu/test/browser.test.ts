@@ -1,9 +1,11 @@
 import { readdirSync } from 'node:fs'
 import { fileURLToPath } from 'node:url'
+import { ReferenceBackend } from '@phsa/core'
 import { casePattern, conformanceCases } from '@phsa/core/testing'
 import { afterAll, beforeAll, describe, expect, type TestContext, test, vi } from 'vitest'
 import { type ChromiumPage, callerOf, findChromium, openChromiumPage } from '../../../scripts/chromium-page.js'
 import type { BrowserPage } from './browser-page.js'
+import { trainTinyModel } from './browser-training.js'
 import { BROWSER_CASES, chosenCases } from './chosen-cases.js'
 
 // Software adapters compile for seconds, on a busy machine for minutes.
@@ -28,6 +30,7 @@ describe('in a browser', () => {
           '@phsa/core/testing': here('../../core/src/testing/index.ts'),
           '@phsa/kernels-webgpu': here('../src/index.ts'),
           '@phsa/model': here('../../model/src/index.ts'),
+          '@phsa/trainer': here('../../trainer/src/browser.ts'),
         },
         files: Object.fromEntries(
           readdirSync(here('../../../fixtures/models/qwen3-tiny')).map((name) => [
@@ -56,6 +59,15 @@ describe('in a browser', () => {
     const { checks, wrong } = await call(available(context), 'verifyModel', '/models/qwen3-tiny')
     expect(wrong).toEqual([])
     expect(checks).toBe(2 * (3 + 3 * 11 + 2))
+  })
+
+  test('a page trains as Node does: the losses of dense and sparse steps are within 0.001 of the reference', async (context) => {
+    const losses = await call(available(context), 'train')
+    const expected = await trainTinyModel(new ReferenceBackend())
+    expect(losses).toHaveLength(expected.length)
+    for (const [index, loss] of losses.entries()) expect(Math.abs(loss - expected[index])).toBeLessThan(1e-3)
+    expect(losses.at(-2)).toBeLessThan(losses[0])
+    expect(losses.at(-1)).toBeGreaterThan(0)
   })
 
   test('a lost device rejects downloads and settles lost, and a new backend works', async (context) => {

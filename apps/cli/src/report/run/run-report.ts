@@ -42,7 +42,7 @@ function charts(steps: readonly LoggedStep[]): string[] {
     })
   const range = [steps[0].step, steps[steps.length - 1].step] as const
   const draw = (title: string, caption: string, chart: Omit<StepChart, 'steps' | 'sparse' | 'name'>) =>
-    chart.lines.every(({ points }) => points.length === 0)
+    chart.lines.every(({ points }) => points.every(({ value }) => !Number.isFinite(value)))
       ? []
       : [figure(stepChart({ ...chart, name: `${title} by training step`, steps: range, sparse: sparseRanges(steps) }), caption, title)]
   const noisy = (value: (step: LoggedStep) => number | undefined, stroke: string): StepLine[] => {

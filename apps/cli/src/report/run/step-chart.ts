@@ -33,6 +33,9 @@ export interface StepChart {
   readonly fromZero?: boolean
 }
 
+/** Marks of one kind that fit side by side. */
+const MARK_PLACES = 300
+
 /** Draws curves over training steps; thousands of points become hundreds, with every peak still there. */
 export function stepChart({ label, name, lines, steps: [first, last], sparse = [], marks = [], fromZero = false }: StepChart): string {
   const thin = lines.map((line) => ({ ...line, points: thinOut(line.points) }))
@@ -58,7 +61,7 @@ export function stepChart({ label, name, lines, steps: [first, last], sparse = [
           fill: color.phsa,
           fillOpacity: 0.09,
         }),
-        Plot.tickX(marks, { x: 'step', stroke: 'stroke', strokeOpacity: 0.7, insetBottom: 215 }),
+        Plot.tickX(thinMarks(marks, first, last), { x: 'step', stroke: 'stroke', strokeOpacity: 0.7, insetBottom: 215 }),
         ...thin.flatMap(drawLine),
       ],
       color: { type: 'identity' },
@@ -76,6 +79,14 @@ function drawLine({ points, stroke, pale, stairs, dots }: StepLine): Plot.Markis
     ...(stairs ? { curve: 'step-after' as const } : {}),
   })
   return dots ? [line, Plot.dot(points, { ...channels, fill: stroke, r: 2.5 })] : [line]
+}
+
+/** Marks nearer than can be told apart are one. */
+function thinMarks(marks: NonNullable<StepChart['marks']>, first: number, last: number): NonNullable<StepChart['marks']> {
+  const places = new Map(
+    marks.map((mark) => [`${mark.stroke} ${Math.floor(((mark.step - first) / (last - first + 1)) * MARK_PLACES)}`, mark]),
+  )
+  return [...places.values()]
 }
 
 /** From the least to the largest value; around one that never changes, so that its axis has two ends. */
