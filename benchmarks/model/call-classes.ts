@@ -47,6 +47,7 @@ export function opClasses(head: { readonly vocabSize: number }): CallClasses<Mod
     embedding: plain('embedding'),
     embeddingBackward: plain('embedding backward'),
     rmsNorm: plain('rmsNorm'),
+    addRmsNorm: plain('rmsNorm'),
     rmsNormBackward: plain('rmsNorm backward'),
     linear: (x, weight) => ({ name: isHead(weight) ? 'head' : 'linear', flops: productFlops(x, weight) }),
     // One product for dx, one for dWeight.

@@ -3,11 +3,13 @@
 // Persistent thread blocks: some warps own a row, whose elements stay in registers, so that each is read once, while the next rows are under way. Backward: a
 // thread sums the weight's gradient over its rows, and a block leaves one partial row for column_sums.cu: a fixed order. Rows that are no whole 16-byte
 // vectors, or too wide for registers, are read twice, element by element.
-// Bound: bytes, floor 2 (forward) or 3 (backward) times T E elements at 4.3 TB/s. Numerics: f32, one rounding on store.
+// Bound: bytes, floor 2 (forward), 4 (with a sum) or 3 (backward) times T E elements at 4.3 TB/s. Numerics: f32, one rounding on store.
 #include "row_ring.cuh"
 
 struct RmsNormParams {
   const void* x;       // [T, E]
+  const void* other;   // [T, E], added to x first by add_rms_norm_*
+  void* sum;           // [T, E], of these, as it is normed
   const void* weight;  // [E]
   void* y;             // [T, E]
   int64_t rows;        // T
@@ -26,10 +28,10 @@ struct RmsNormBackwardParams {
   float epsilon;
 };
 
-/** @tparam W element type of the weight; kOwners: warps that own a row; kCount: vectors of a thread; kStages: rows in the ring */
-template <typename T, typename W, int kOwners, int kCount, int kStages>
+/** @tparam W element type of the weight; kOwners: warps that own a row; kCount: vectors of a thread; kStages: rows in the ring; kAdds: see `other` */
+template <typename T, typename W, int kOwners, int kCount, int kStages, bool kAdds>
 PHSA_DEVICE void rmsNorm(const RmsNormParams& params) {
-  using Ring = RowRing<T, kOwners, kCount, 1, kStages>;
+  using Ring = RowRing<T, kOwners, kCount, kAdds ? 2 : 1, kStages>;
   constexpr int N = Ring::N;
   constexpr int kGroups = kRowWarps / kOwners;
   PHSA_DYNAMIC_SHARED(memory);
@@ -38,7 +40,10 @@ PHSA_DEVICE void rmsNorm(const RmsNormParams& params) {
   const int64_t stride = static_cast<int64_t>(gridDim.x) * kGroups;
   const int64_t begin = static_cast<int64_t>(blockIdx.x) * kGroups;
   const auto load = [&](int stage, int64_t row) {
-    if (row < params.rows) ring.begin(stage, 0, params.x, row, params.width);
+    if (row < params.rows) {
+      ring.begin(stage, 0, params.x, row, params.width);
+      if constexpr (kAdds) ring.begin(stage, 1, params.other, row, params.width);
+    }
     endCopies();
   };
   for (int stage = 0; stage < kStages - 1; stage++) load(stage, begin + group + stage * stride);
@@ -49,6 +54,18 @@ PHSA_DEVICE void rmsNorm(const RmsNormParams& params) {
     waitForCopies<kStages - 1>();
     typename Ring::Vector x[kCount] = {};
     if (row < params.rows) ring.read(turn % kStages, 0, params.width, x);
+    if constexpr (kAdds) {
+      typename Ring::Vector other[kCount] = {};
+      if (row < params.rows) ring.read(turn % kStages, 1, params.width, other);
+#pragma unroll
+      for (int k = 0; k < kCount; k++) {
+#pragma unroll
+        for (int i = 0; i < N; i++) x[k].values[i] = fromFloat<T>(toFloat(x[k].values[i]) + toFloat(other[k].values[i]));
+        if (Ring::at(k) < params.width && row < params.rows) {
+          *reinterpret_cast<typename Ring::Vector*>(static_cast<T*>(params.sum) + row * params.width + Ring::at(k)) = x[k];
+        }
+      }
+    }
     float squares = 0.0f;
 #pragma unroll
     for (int k = 0; k < kCount; k++) {
@@ -69,10 +86,17 @@ PHSA_DEVICE void rmsNorm(const RmsNormParams& params) {
 }
 
 /** A row of any width, by a whole thread block. */
-template <typename T, typename W>
+template <typename T, typename W, bool kAdds>
 PHSA_DEVICE void rmsNormAny(const RmsNormParams& params) {
   const int64_t start = static_cast<int64_t>(blockIdx.x) * params.width;
   const T* x = static_cast<const T*>(params.x) + start;
+  if constexpr (kAdds) {
+    // Each thread reads below what it writes here.
+    const T* other = static_cast<const T*>(params.other) + start;
+    T* sum = static_cast<T*>(params.sum) + start;
+    for (int at = threadIdx.x; at < params.width; at += kRowThreads) sum[at] = fromFloat<T>(toFloat(x[at]) + toFloat(other[at]));
+    x = sum;
+  }
   float squares = 0.0f;
   for (int at = threadIdx.x; at < params.width; at += kRowThreads) squares = fmaf(toFloat(x[at]), toFloat(x[at]), squares);
   const float inverse = inverseRms(rowSums<kRowWarps>({squares, 0.0f}, 0).first, params.width, params.epsilon);
@@ -204,11 +228,13 @@ PHSA_DEVICE void rmsNormBackwardAny(const RmsNormBackwardParams& params) {
 
 // A row of up to 128 vectors a warp; OWNERS, HELD_VECTORS and STAGES of rms-norm.ts.
 #define OWNED(SUFFIX, T, W, OWNERS)                                                                                \
-  PHSA_KERNEL(rms_norm_##SUFFIX##_w##OWNERS, RmsNormParams, kRowThreads, rmsNorm<T, W, OWNERS, 4, 2>)               \
+  PHSA_KERNEL(rms_norm_##SUFFIX##_w##OWNERS, RmsNormParams, kRowThreads, rmsNorm<T, W, OWNERS, 4, 2, false>)        \
+  PHSA_KERNEL(add_rms_norm_##SUFFIX##_w##OWNERS, RmsNormParams, kRowThreads, rmsNorm<T, W, OWNERS, 4, 2, true>)      \
   PHSA_KERNEL(rms_norm_backward_##SUFFIX##_w##OWNERS, RmsNormBackwardParams, kRowThreads, rmsNormBackward<T, W, OWNERS, 4, 2>)
 #define INSTANCE(SUFFIX, T, W)                                                                                     \
   OWNED(SUFFIX, T, W, 1) OWNED(SUFFIX, T, W, 2) OWNED(SUFFIX, T, W, 4) OWNED(SUFFIX, T, W, 8)                      \
-  PHSA_KERNEL(rms_norm_##SUFFIX##_any, RmsNormParams, kRowThreads, rmsNormAny<T, W>)                               \
+  PHSA_KERNEL(rms_norm_##SUFFIX##_any, RmsNormParams, kRowThreads, rmsNormAny<T, W, false>)                        \
+  PHSA_KERNEL(add_rms_norm_##SUFFIX##_any, RmsNormParams, kRowThreads, rmsNormAny<T, W, true>)                      \
   PHSA_KERNEL(rms_norm_backward_##SUFFIX##_any, RmsNormBackwardParams, kRowThreads, rmsNormBackwardAny<T, W>)
 INSTANCE(f32_f32, float, float)
 INSTANCE(bf16_bf16, bf16, bf16)

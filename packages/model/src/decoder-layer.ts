@@ -87,8 +87,8 @@ export function finishLayer(
   out: Tensor,
 ): Pick<LayerActivations, 'middle' | 'middleNormed' | 'gate' | 'up' | 'product' | 'output'> {
   const { ops } = backend
-  const middle = ops.add(input, ops.linear(mergeHeads(backend, out), parameters.o))
-  const middleNormed = ops.rmsNorm(middle, parameters.postNorm, epsilon)
+  const attended = ops.linear(mergeHeads(backend, out), parameters.o)
+  const { sum: middle, normed: middleNormed } = ops.addRmsNorm(input, attended, parameters.postNorm, epsilon)
   const gate = ops.linear(middleNormed, parameters.gate)
   const up = ops.linear(middleNormed, parameters.up)
   const product = ops.swiglu(gate, up)

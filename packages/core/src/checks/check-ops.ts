@@ -26,6 +26,13 @@ export function checkRmsNorm(owner: TensorOwner, x: Tensor, weight: Tensor): voi
   checkTensor(owner, 'weight', weight, [x.shape[1]], [x.dtype, 'f32'])
 }
 
+/** Checks `addRmsNorm`. */
+export function checkAddRmsNorm(owner: TensorOwner, a: Tensor, b: Tensor, weight: Tensor): void {
+  checkTensor(owner, 'a', a, [-1, -1], FLOAT_DTYPES)
+  checkTensor(owner, 'b', b, a.shape, a.dtype)
+  checkTensor(owner, 'weight', weight, [a.shape[1]], [a.dtype, 'f32'])
+}
+
 /** Checks `rmsNormBackward`. */
 export function checkRmsNormBackward(owner: TensorOwner, dy: Tensor, x: Tensor, weight: Tensor, dWeight: Tensor): void {
   checkRmsNorm(owner, x, weight)

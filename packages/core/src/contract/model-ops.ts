@@ -74,6 +74,8 @@ export interface ModelOps {
 
   /** x [T, E], weight [E]: x / sqrt(mean(x^2) + epsilon) * weight. */
   rmsNorm(x: Tensor, weight: Tensor, epsilon: number): Tensor
+  /** sum = a + b, both [T, E], and the RMS norm of it as it is stored: one pass over memory where a backend can. */
+  addRmsNorm(a: Tensor, b: Tensor, weight: Tensor, epsilon: number): { readonly sum: Tensor; readonly normed: Tensor }
   /** Returns dx; adds to dWeight [E]. */
   rmsNormBackward(dy: Tensor, x: Tensor, weight: Tensor, epsilon: number, dWeight: Tensor): Tensor
 

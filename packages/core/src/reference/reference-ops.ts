@@ -1,6 +1,7 @@
 import {
   checkAdamw,
   checkAdd,
+  checkAddRmsNorm,
   checkCrossEntropy,
   checkCrossEntropyBackward,
   checkEmbedding,
@@ -71,6 +72,18 @@ export function referenceOps(memory: HostMemory): ModelOps {
     rmsNorm(x, weight, epsilon) {
       checkRmsNorm(owner, x, weight)
       return memory.make(rmsNorm(memory.reals(x), memory.reals(weight), epsilon), x.shape, x.dtype)
+    },
+
+    addRmsNorm(a, b, weight, epsilon) {
+      checkAddRmsNorm(owner, a, b, weight)
+      const left = memory.reals(a)
+      const right = memory.reals(b)
+      const sum = memory.make(
+        left.map((value, index) => value + right[index]),
+        a.shape,
+        a.dtype,
+      )
+      return { sum, normed: memory.make(rmsNorm(memory.reals(sum), memory.reals(weight), epsilon), a.shape, a.dtype) }
     },
 
     rmsNormBackward(dy, x, weight, epsilon, dWeight) {

@@ -82,6 +82,12 @@ function normCases(): OpCase[] {
       run: (ops, { x, weight }) => ({ y: ops.rmsNorm(x, weight, EPSILON) }),
     },
     {
+      name: `add-rms-norm-${T}x${E}`,
+      inputs: { a: random('a', [T, E], 3), b: random('b', [T, E]), weight: random('weight', [E]) },
+      accumulators: {},
+      run: (ops, { a, b, weight }) => ({ ...ops.addRmsNorm(a, b, weight, EPSILON) }),
+    },
+    {
       name: `rms-norm-backward-${T}x${E}`,
       // A single element has no gradient of x but for epsilon: nothing to compare with, so a large epsilon keeps it well-conditioned.
       inputs: { dy: random('dy', [T, E]), x: random('x', [T, E], 3), weight: random('weight', [E]) },

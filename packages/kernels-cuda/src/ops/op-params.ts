@@ -14,7 +14,16 @@ export const SwigluBackwardParams = {
 } as const
 
 /** Of rms_norm. */
-export const RmsNormParams = { x: 'pointer', weight: 'pointer', y: 'pointer', rows: 'i64', width: 'i32', epsilon: 'f32' } as const
+export const RmsNormParams = {
+  x: 'pointer',
+  other: 'pointer',
+  sum: 'pointer',
+  weight: 'pointer',
+  y: 'pointer',
+  rows: 'i64',
+  width: 'i32',
+  epsilon: 'f32',
+} as const
 
 /** Of rms_norm_backward. */
 export const RmsNormBackwardParams = {

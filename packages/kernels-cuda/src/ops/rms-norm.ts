@@ -1,4 +1,4 @@
-import { checkRmsNorm, checkRmsNormBackward, type ModelOps, type Tensor } from '@phsa/core'
+import { checkAddRmsNorm, checkRmsNorm, checkRmsNormBackward, type ModelOps, type Tensor } from '@phsa/core'
 import type { KernelDevice, KernelMemory } from '../attention/kernel-host.js'
 import { packParams } from '../attention/param-layout.js'
 import { addPartialSums } from './column-sums.js'
@@ -15,8 +15,8 @@ const HELD_VECTORS = 4
 const STAGES = 2
 /** Bytes of a row in the ring. */
 const STAGE_BYTES = HELD_VECTORS * 16 * THREADS
-/** Thread blocks a multiprocessor, which go through all rows. */
-const FORWARD_BLOCKS = 4
+/** Thread blocks a multiprocessor, which go through all rows: by the tensors that are read, as many as have room for their rings. */
+const FORWARD_BLOCKS = { 1: 4, 2: 3 }
 const BACKWARD_BLOCKS = 2
 
 /** Which kernel takes rows of a width, and how. */
@@ -31,39 +31,54 @@ interface RowForm {
 }
 
 /** RMS norm of rows and its gradients. */
-export function rmsNormOps(device: KernelDevice, memory: KernelMemory): Pick<ModelOps, 'rmsNorm' | 'rmsNormBackward'> {
+export function rmsNormOps(device: KernelDevice, memory: KernelMemory): Pick<ModelOps, 'rmsNorm' | 'addRmsNorm' | 'rmsNormBackward'> {
   const { owner } = memory
+
+  function norm(x: Tensor, weight: Tensor, epsilon: number, added?: { readonly other: Tensor; readonly sum: Tensor }): Tensor {
+    const [rows, width] = x.shape
+    const owners = rowOwners(x)
+    const tensors = added ? 2 : 1
+    const form: RowForm = owners
+      ? {
+          name: `w${owners}`,
+          rows: WARPS / owners,
+          blocks: FORWARD_BLOCKS[tensors] * device.multiprocessors,
+          sharedBytes: tensors * STAGES * STAGE_BYTES,
+        }
+      : { name: 'any', rows: 1, blocks: rows, sharedBytes: 0 }
+    const y = memory.make(x.shape, x.dtype)
+    device.launch({
+      kernel: `${added ? 'add_' : ''}rms_norm_${x.dtype}_${weight.dtype}_${form.name}`,
+      grid: [Math.min(Math.ceil(rows / form.rows), form.blocks), 1, 1],
+      block: THREADS,
+      sharedBytes: form.sharedBytes,
+      params: packParams(RmsNormParams, {
+        x: memory.address(x),
+        other: added ? memory.address(added.other) : 0n,
+        sum: added ? memory.address(added.sum) : 0n,
+        weight: memory.address(weight),
+        y: memory.address(y),
+        rows,
+        width,
+        epsilon,
+      }),
+    })
+    return y
+  }
+
   return {
     rmsNorm(x, weight, epsilon) {
       memory.checkOpen()
       checkRmsNorm(owner, x, weight)
-      const [rows, width] = x.shape
-      const owners = rowOwners(x)
-      const form: RowForm = owners
-        ? {
-            name: `w${owners}`,
-            rows: WARPS / owners,
-            blocks: FORWARD_BLOCKS * device.multiprocessors,
-            sharedBytes: STAGES * STAGE_BYTES,
-          }
-        : { name: 'any', rows: 1, blocks: rows, sharedBytes: 0 }
+      return memory.scope(() => norm(x, weight, epsilon))
+    },
+
+    addRmsNorm(a, b, weight, epsilon) {
+      memory.checkOpen()
+      checkAddRmsNorm(owner, a, b, weight)
       return memory.scope(() => {
-        const y = memory.make(x.shape, x.dtype)
-        device.launch({
-          kernel: `rms_norm_${x.dtype}_${weight.dtype}_${form.name}`,
-          grid: [Math.min(Math.ceil(rows / form.rows), form.blocks), 1, 1],
-          block: THREADS,
-          sharedBytes: form.sharedBytes,
-          params: packParams(RmsNormParams, {
-            x: memory.address(x),
-            weight: memory.address(weight),
-            y: memory.address(y),
-            rows,
-            width,
-            epsilon,
-          }),
-        })
-        return y
+        const sum = memory.make(a.shape, a.dtype)
+        return { sum, normed: norm(a, weight, epsilon, { other: b, sum }) }
       })
     },
 

@@ -1,10 +1,10 @@
-import { checkRmsNorm, checkRmsNormBackward, type ModelOps } from '@phsa/core'
+import { checkAddRmsNorm, checkRmsNorm, checkRmsNormBackward, type ModelOps } from '@phsa/core'
 import * as tf from '@tensorflow/tfjs-core'
 import type { TfjsMemory } from '../memory/tfjs-memory.js'
 import { sumOfRows } from './matmul.js'
 
 /** x / sqrt(mean(x^2) + epsilon) * weight and its gradients. */
-export function rmsNormOps(memory: TfjsMemory): Pick<ModelOps, 'rmsNorm' | 'rmsNormBackward'> {
+export function rmsNormOps(memory: TfjsMemory): Pick<ModelOps, 'rmsNorm' | 'addRmsNorm' | 'rmsNormBackward'> {
   const { owner } = memory
   return {
     rmsNorm(x, weight, epsilon) {
@@ -14,6 +14,17 @@ export function rmsNormOps(memory: TfjsMemory): Pick<ModelOps, 'rmsNorm' | 'rmsN
       return memory.run(() => {
         const rows = memory.matrix(x)
         return memory.fromEngine(tf.mul(tf.mul(rows, inverseNorm(rows, epsilon)), memory.vector(weight)), x.shape)
+      })
+    },
+
+    addRmsNorm(a, b, weight, epsilon) {
+      memory.checkOpen()
+      checkAddRmsNorm(owner, a, b, weight)
+      if (a.shape[0] === 0) return { sum: memory.alloc(a.shape, 'f32'), normed: memory.alloc(a.shape, 'f32') }
+      return memory.run(() => {
+        const rows = tf.add(memory.matrix(a), memory.matrix(b)) as tf.Tensor2D
+        const normed = tf.mul(tf.mul(rows, inverseNorm(rows, epsilon)), memory.vector(weight))
+        return { sum: memory.fromEngine(rows, a.shape), normed: memory.fromEngine(normed, a.shape) }
       })
     },
 

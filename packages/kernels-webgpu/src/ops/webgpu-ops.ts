@@ -1,6 +1,7 @@
 import {
   checkAdamw,
   checkAdd,
+  checkAddRmsNorm,
   checkCrossEntropy,
   checkCrossEntropyBackward,
   checkEmbedding,
@@ -49,6 +50,15 @@ export function webgpuOps(device: OpHost['device'], memory: OpHost['memory']): M
       memory.checkOpen()
       checkRmsNorm(owner, x, weight)
       return memory.scope(() => rmsNorm(host, x, weight, epsilon))
+    },
+
+    addRmsNorm(a, b, weight, epsilon) {
+      memory.checkOpen()
+      checkAddRmsNorm(owner, a, b, weight)
+      return memory.scope(() => {
+        const sum = add(host, a, b)
+        return { sum, normed: rmsNorm(host, sum, weight, epsilon) }
+      })
     },
 
     rmsNormBackward(dy, x, weight, epsilon, dWeight) {
