@@ -41,17 +41,17 @@ function stepTable(rows: readonly TrainRow[], peers: TrainPeersResult | undefine
   const body = rows.map((row) => {
     const title = [stepName(row), attentionName(row)]
     if (row.outcome !== 'measured') return [...title, row.outcome, ...Array<string>(head.length - 3).fill('')]
-    const best = fastest(row)
-    const { milliseconds } = best.elapsed
+    const taken = usual(row)
+    const { milliseconds } = taken.elapsed
     const peer = fastestPeer(peers, row)
     const tokens = (row.sequences ?? 1) * row.length
-    const used = (flops: number, taken: number) => (peak === undefined ? '' : percent(flops / (taken / 1e3) / peak))
+    const used = (flops: number, elapsed: number) => (peak === undefined ? '' : percent(flops / (elapsed / 1e3) / peak))
     return [
       ...title,
       number(milliseconds),
-      count(Math.round(best.tokensPerSecond)),
+      count(Math.round(taken.tokensPerSecond)),
       used(row.work.products + row.work.attention, milliseconds),
-      best.hostUntilQueued === undefined ? '' : percent(best.hostUntilQueued / milliseconds),
+      taken.hostUntilQueued === undefined ? '' : percent(taken.hostUntilQueued / milliseconds),
       row.peakBytes === undefined ? '' : (row.peakBytes / 2 ** 30).toFixed(1),
       ...(peer === undefined
         ? ['', '', '', '']
@@ -101,9 +101,9 @@ function fastestPeer(peers: TrainPeersResult | undefined, step: TrainRow): (Trai
   return measured.sort((left, right) => left.milliseconds - right.milliseconds)[0]
 }
 
-/** A recorded step where it is the faster one. */
-function fastest({ queued, captured }: Measured): RunTimes {
-  return captured && captured.elapsed.milliseconds < queued.elapsed.milliseconds ? captured : queued
+/** As the trainer takes it: recorded where the backend records. */
+function usual({ queued, captured }: Measured): RunTimes {
+  return captured ?? queued
 }
 
 function stepName({ sequences = 1, length, recompute = false }: TrainRow): string {
