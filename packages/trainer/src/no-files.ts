@@ -5,7 +5,7 @@ import type { RunFiles } from './run-files.js'
 export const noFiles: RunFiles = {
   resumedCheckpoint: async () => refuse('resume'),
   restoreCheckpoint: async () => refuse('resume'),
-  prepareCheckpoints: async ({ checkpoint }) => (checkpoint ? refuse('checkpoint') : []),
+  prepareCheckpoints: async ({ checkpoint }) => (checkpoint ? refuse('checkpoint') : { setAside: [] }),
   saveCheckpoint: async () => refuse('checkpoint'),
   whereToResume: async (error) => error,
   async openLogs({ log, tensorboard }) {

@@ -16,6 +16,7 @@ import { requireInteger, requireRange } from './number-settings.js'
 import { type LearnedLambdaOptions, requireLearnedLambda } from './step/learned-lambda.js'
 import { type RecallOptions, requireRecall } from './step/step-recall.js'
 import { requireWeightAverage, type WeightAverageOptions } from './step/weight-average.js'
+import { requireAttention } from './step-attention.js'
 import type { TrainingData } from './training-data.js'
 import { requireValidation, type ValidationOptions } from './validation.js'
 
@@ -184,7 +185,7 @@ export function planTraining(options: TrainerOptions): TrainerPlan {
     schedule,
     validation: requiredValidation,
     recall: options.recall && requireRecall(options.recall),
-    ema: options.ema && requireWeightAverage(options.ema),
+    ema: options.ema && requireWeightAverage(options.ema, validation !== undefined),
     resume: typeof resume === 'string' ? { from: resume } : resume,
     checkpoint: checkpoint && planCheckpoints(checkpoint, { dtype: options.model.dtype, steps, validation: requiredValidation }),
   }
@@ -194,6 +195,8 @@ export function planTraining(options: TrainerOptions): TrainerPlan {
   requireRange('distillation.coefficient', plan.distillation.coefficient, 0, Number.MAX_VALUE)
   requireLearningRate(plan.learningRate)
   requireOptimizer(plan.optimizer)
+  requireRange('peakTeraflops', options.peakTeraflops ?? 1, Number.MIN_VALUE, Number.MAX_VALUE)
+  requireAttention(plan, options.model)
   if (plan.resume) requireResume(plan.resume, checkpoint)
   return plan
 }

@@ -1,5 +1,6 @@
 import { InvalidConfigError, RandomStream, type SchedulePoint } from '@phsa/core'
 import type { AttentionChoice } from '@phsa/model'
+import type { PreparedCheckpoints } from './checkpoint/prepare-checkpoints.js'
 import { stepRows } from './data/step-rows.js'
 import { learningRateAt } from './learning-rate.js'
 import { Optimizer } from './optimizer.js'
@@ -49,7 +50,7 @@ export function trainerOn(files: RunFiles, options: TrainerOptions): Trainer {
 
 async function* train(files: RunFiles, options: TrainerOptions, plan: TrainerPlan): AsyncGenerator<StepEvent, void, undefined> {
   // Before the optimizer's tensors: a longer rotary table belongs to the model.
-  const validated = plan.validation?.batches.flatMap(({ lengths }) => lengths) ?? []
+  const validated = plan.validation?.batches.map(({ lengths }) => Math.max(...lengths)) ?? []
   options.model.reservePositions(Math.max(plan.batch.tokens, ...validated))
   const parts = { learnsLambda: plan.distillation.lambda !== undefined, averageDecay: plan.ema?.decay }
   const optimizer = new Optimizer(options.model, plan.optimizer, parts)
@@ -60,7 +61,7 @@ async function* train(files: RunFiles, options: TrainerOptions, plan: TrainerPla
     } catch (error) {
       throw await files.whereToResume(error, plan.checkpoint)
     } finally {
-      run.release()
+      await run.release()
     }
   } finally {
     optimizer.dispose()
@@ -82,6 +83,7 @@ class TrainingRun {
   /** Of the last step, where it was measured. */
   #validation: MeasuredValidation | undefined
   #savedStep: number
+  #claim: PreparedCheckpoints['claim']
   /** What is wrong with checkpoints newer than the resumed one; for the first event. */
   #passedOver: readonly string[] = []
 
@@ -118,21 +120,27 @@ class TrainingRun {
       requireStepsLeft(resumed.record, plan)
       await files.restoreCheckpoint(resumed, model, optimizer)
       const { step, updates, tokens, row, distillationRandom, skips, recentLosses, lambda } = resumed.record
-      position = { step, updates, tokens, row, distillationRandom, skips, recentLosses }
+      position = { step, updates, tokens, row, distillationRandom, skips, recentLosses, ...(lambda && { lambda }) }
       if (lambda && optimizer.lambda) optimizer.lambda.restore(lambda)
       // What was learned stays where it is learned no more.
       else if (lambda) model.reconfigure({ lambda: lambda.values })
     }
     // Not while another rank still looks for the checkpoint to resume from.
     await group.any(false)
-    const setAside = group.isFirst ? await files.prepareCheckpoints(plan, model, optimizer, resumed?.record.step) : []
+    const prepared = group.isFirst ? await files.prepareCheckpoints(plan, model, optimizer, resumed?.record.step) : { setAside: [] }
     // A run that begins anew was stopped before its first checkpoint: a log that goes past that is of another run.
     const mostSteps = resumed === undefined ? plan.checkpoint?.every : undefined
-    const log = group.isFirst ? await files.openLogs(options, plan, plan.resume && position.step, mostSteps) : undefined
-    const run = new TrainingRun(files, options, plan, optimizer, position, log)
-    run.#passedOver = [...(resumed?.passedOver ?? []), ...setAside]
-    await requireSameStart(group, model, run.#record())
-    return run
+    try {
+      const log = group.isFirst ? await files.openLogs(options, plan, plan.resume && position.step, mostSteps) : undefined
+      const run = new TrainingRun(files, options, plan, optimizer, position, log)
+      run.#claim = prepared.claim
+      run.#passedOver = [...(resumed?.passedOver ?? []), ...prepared.setAside]
+      await requireSameStart(group, model, run.#record())
+      return run
+    } catch (error) {
+      await prepared.claim?.release()
+      throw error
+    }
   }
 
   async *events(): AsyncGenerator<StepEvent, void, undefined> {
@@ -141,6 +149,7 @@ class TrainingRun {
     while (this.#position.step < this.#plan.steps && !isOver) {
       const event = { ...(await this.#step()), ...(this.#passedOver.length > 0 && { passedOver: this.#passedOver }) }
       this.#passedOver = []
+      await this.#claim?.require()
       await this.#log?.append(event)
       const isStopped = this.#group.isAlone && signal?.aborted
       const isDue = event.step === this.#plan.steps || isStopped || event.step % (this.#plan.checkpoint?.every ?? 1) === 0
@@ -154,14 +163,15 @@ class TrainingRun {
     if (this.#position.step > this.#savedStep) await this.#save()
   }
 
-  /** Frees what the run holds on the device. */
-  release(): void {
+  /** Frees what the run holds on the device and on the disk. */
+  async release(): Promise<void> {
     this.#recorder.release()
+    await this.#claim?.release()
   }
 
   async #step(): Promise<StepEvent> {
     const { model, punctuation } = this.#options
-    const { step, updates, tokens, row, skips, recentLosses } = this.#position
+    const { step, updates, tokens, row, skips, recentLosses, lambda: learned } = this.#position
     const point = this.#pointAt(tokens)
     const learningRate = learningRateAt(step, this.#plan.learningRate)
     const started = performance.now()
@@ -185,6 +195,8 @@ class TrainingRun {
     const skipped = !Number.isFinite(result.gradientNorm)
     if (!skipped) this.#learnLambda(result.lambdaGradients, step)
     const { lambda } = this.#optimizer
+    // What is learned no more is kept, so that it stays through the next resume too.
+    const lambdaState = lambda?.state ?? learned
     this.#position = {
       step: step + 1,
       updates: skipped ? updates : updates + 1,
@@ -193,7 +205,7 @@ class TrainingRun {
       distillationRandom: this.#random.state,
       skips: skipped ? skips + 1 : 0,
       recentLosses: withLoss(recentLosses, result.loss),
-      ...(lambda && { lambda: lambda.state }),
+      ...(lambdaState && { lambda: lambdaState }),
     }
     const spike = lossSpike(result.loss, recentLosses)
     const recall = await this.#recall(point, input.microBatches.flat())

@@ -1,5 +1,5 @@
 import { InvalidConfigError, type PunctuationTable } from '@phsa/core'
-import { nextTokenBatch, type TrainingBatch } from '@phsa/model'
+import { type TrainingBatch, tokenBatch } from '@phsa/model'
 import type { PackedRow } from './training-data.js'
 
 /**
@@ -8,18 +8,21 @@ import type { PackedRow } from './training-data.js'
  * shall add up to its mean
  */
 export function trainingBatch(rows: readonly PackedRow[], punctuation?: PunctuationTable, total = targetWeight(rows)): TrainingBatch {
-  const batch = nextTokenBatch(
+  const batch = tokenBatch(
     rows.flatMap((row) => row.sequences),
     punctuation,
   )
-  const weights = new Float32Array(batch.weights.length)
+  // Each token's successor; where that is of another sequence, or none, the weight is 0.
+  const targets = new Int32Array(batch.ids.length)
+  targets.set(batch.ids.subarray(1))
+  const weights = new Float32Array(batch.ids.length)
   let start = 0
   for (const { length, counts } of countedSequences(rows)) {
     // Where nothing counts the loss is 0, not the quotient of two zeros.
     for (let place = 0; place + 1 < length; place++) weights[start + place] = total === 0 ? 0 : (counts?.[place + 1] ?? 1) / total
     start += length
   }
-  return { ...batch, weights }
+  return { ...batch, targets, weights }
 }
 
 /**

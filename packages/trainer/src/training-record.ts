@@ -19,7 +19,7 @@ export interface RunPosition {
   readonly skips: number
   /** What the next loss is compared with; see `lossSpike`. */
   readonly recentLosses: readonly number[]
-  /** Where lambda is learned. */
+  /** Where lambda is learned, or was by an earlier part of the run. */
   readonly lambda?: LambdaState
 }
 

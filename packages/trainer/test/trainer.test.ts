@@ -218,6 +218,20 @@ test('ids past the vocabulary are refused before the first step', async () => {
   expect(new TextDataset([[1]], 31).largestId).toBe(31)
 })
 
+test('sparse attention that the backend does not have is refused before the dense stage, not after it', async () => {
+  const model = await tinyModel()
+  const supports = model.backend.supports.bind(model.backend)
+  model.backend.supports = (spec) => (spec.topK > 2 ? { ok: false, reason: 'topK is above 2.' } : supports(spec))
+  const options = { model, data: await letterData(POEM), batch: { sequences: 1, tokens: 16 }, steps: 10 }
+  const stages = (from: number) =>
+    new SparsitySchedule([
+      { kind: 'dense', share: 0.9 },
+      { kind: 'sparse', share: 0.1, topK: { from, to: 1 } },
+    ])
+  expect(() => createTrainer({ ...options, schedule: stages(3) })).toThrow('reference: topK is above 2.')
+  expect(createTrainer({ ...options, schedule: stages(2) }).steps).toBe(10)
+})
+
 test('too many skipped steps in a row end the run with a clear error', async () => {
   const data = weighted(await letterData(POEM), (row) => (row === 2 ? 1 : Number.NaN))
   const events: StepEvent[] = []
@@ -242,6 +256,23 @@ test('a batch where no target counts has no loss and is no failure', async () =>
   const data = weighted(await letterData(POEM), () => 0)
   const [event] = await collect({ model: await tinyModel(), data, batch: { sequences: 1, tokens: 16 }, steps: 1, schedule: dense })
   expect(event).toMatchObject({ loss: 0, gradientNorm: 0, skipped: false })
+})
+
+test('a micro-batch of documents of one token has nothing to predict, and is no failure', async () => {
+  const data: TrainingData = {
+    fingerprint: 'crumbs',
+    rows: ({ sequenceTokens }) => ({
+      row: (index) => ({
+        sequences: index === 1 ? Array.from({ length: sequenceTokens }, () => Int32Array.of(1)) : [new Int32Array(sequenceTokens).fill(1)],
+      }),
+    }),
+  }
+  const schedule = new SparsitySchedule([{ kind: 'sparse', share: 1, topK: 2, distillation: true }])
+  const settings = { data, punctuation: letterPunctuation, steps: 2, schedule }
+  const events = await collect({ ...settings, model: await tinyModel(), batch: { sequences: 1, tokens: 16, accumulate: 2 } })
+  const big = await collect({ ...settings, model: await tinyModel(), batch: { sequences: 2, tokens: 16 } })
+  expect(events.map(({ skipped }) => skipped)).toEqual([false, false])
+  for (const [index, { loss }] of events.entries()) expect(loss).toBeCloseTo(big[index].loss, 5)
 })
 
 test('totalTokens is rounded up to whole rows, and a last step of fewer of them weighs each token as one big batch does', async () => {
@@ -288,10 +319,14 @@ test.each([
   ['steps', { steps: 0 }],
   ['steps', { totalTokens: 100 }],
   ['policy', { policy: 'best' }],
+  // Of the model's blocks of 4, met in the last fifth of the run.
+  ['blockSize', { policy: 'infllm-v2' }],
   ['seed', { seed: -1 }],
   ['beta1', { optimizer: { beta1: 1 } }],
   ['learningRate', { optimizer: { learningRate: -1 } }],
   ['distillation.coefficient', { distillation: { coefficient: -1 } }],
+  ['ema.validate', { ema: { decay: 0.9, validate: true } }],
+  ['peakTeraflops', { peakTeraflops: 0 }],
   ['checkpoint.every', { checkpoint: { folder: 'x', every: 0 } }],
 ])('refuses a wrong %s', async (setting, wrong) => {
   const data = await letterData(POEM)

@@ -18,11 +18,12 @@ export interface CalibrationProgress {
  * Measures which lambda each layer and KV head of a model wants: on dense forwards over held-out text, the attention-mass recall (spec 9) of the blocks that
  * PHSA chooses with each lambda, number of representatives and score at one budget, and how often the strongest far key is punctuation. The model is left as
  * it is: `model.reconfigure({ lambda })` or `saveLambda` takes the result. Yields progress, layer by layer; one layer's q and k are held at a time.
- * @throws InvalidConfigError for wrong settings, fewer than two windows in a half, or windows that end before a block can be left out
+ * @throws InvalidConfigError for wrong settings, fewer than two windows in a half, windows that end before a block can be left out, or no punctuation in them
  */
 export async function* calibrate(options: CalibrationOptions): AsyncGenerator<CalibrationProgress, Calibration> {
   const { model, batches, signal } = options
   const plan = planCalibration(options)
+  requirePunctuation(batches)
   const samples = batches.map((batch, index) => {
     const packed = new PackedLayout(batch.lengths, plan.phsa.blockSize)
     return { batch, packed, rows: sampleRows(packed.positions(), { ...plan, seed: plan.seed + index }) }
@@ -73,6 +74,15 @@ async function* measureWindow(
   } finally {
     for (const { global, punctuation } of branches) for (const tensor of [global, punctuation]) tensor.dispose()
   }
+}
+
+/** Without punctuation all lambdas choose alike, which would look like an answer. */
+function requirePunctuation(batches: readonly TokenBatch[]): void {
+  if (batches.length === 0 || batches.some(({ punctuation }) => punctuation.some((mark) => mark !== 0))) return
+  throw new InvalidConfigError(
+    'batches',
+    'no token of the batches is punctuation, so that every lambda chooses the same blocks; make them with the punctuation table of the tokenizer, from text that has punctuation.',
+  )
 }
 
 function requireWindows(windows: number, { past }: CalibrationPlan): void {

@@ -18,7 +18,8 @@ export interface LambdaChoice {
 
 /**
  * The candidate of highest recall, if it gains on the one in place by more than the 95 % interval of the paired differences between windows; else the one
- * in place: a difference that may be noise changes nothing. Among candidates of equal recall the first.
+ * in place: a difference that may be noise changes nothing. Among candidates of equal recall the first. The interval is that of one comparison, and the best of
+ * several is taken: what the choice is worth is measured on other windows.
  * @param before index of the candidate in place
  */
 export function chooseLambda(samples: LambdaSamples, before: number): LambdaChoice {

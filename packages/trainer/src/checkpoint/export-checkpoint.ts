@@ -1,7 +1,8 @@
 import { readFile } from 'node:fs/promises'
-import { isAbsolute, join, relative, sep } from 'node:path'
+import { dirname, join, resolve } from 'node:path'
 import { type DType, forLength, type HostArray, InvalidConfigError, InvalidFileError, phsaConfig } from '@phsa/core'
 import { type ModelContent, parameterShapes, parseDecoderConfig, saveModel } from '@phsa/model'
+import { isCheckpoint } from './checkpoint-folder.js'
 import { type CheckpointChoice, findCheckpoint } from './find-checkpoint.js'
 import { type Manifest, requireWhole } from './manifest.js'
 import { readRecord } from './read-record.js'
@@ -37,7 +38,7 @@ export interface ExportedCheckpoint {
  */
 export async function exportCheckpoint(path: string, out: string, options: ExportOptions = {}): Promise<ExportedCheckpoint> {
   const checkpoint = await findCheckpoint(path, options.which)
-  requireOutside(checkpoint, out)
+  await requireOutside(out)
   const manifest = await requireWhole(checkpoint)
   const content = await contentOf(checkpoint, manifest, options)
   await saveModel(content, out, {
@@ -86,8 +87,10 @@ async function readJson(file: string): Promise<Record<string, object>> {
   return JSON.parse(await readFile(file, 'utf8'))
 }
 
-function requireOutside(checkpoint: string, out: string): void {
-  const way = relative(checkpoint, out)
-  if (way === '..' || way.startsWith(`..${sep}`) || isAbsolute(way)) return
-  throw new InvalidConfigError('out', `${out} lies in the checkpoint ${checkpoint}, which would no longer be whole; give another folder.`)
+/** Files that are moved into a checkpoint, this one or another, would leave it damaged. */
+async function requireOutside(out: string): Promise<void> {
+  for (let folder = resolve(out), above = ''; folder !== above; above = folder, folder = dirname(folder)) {
+    if (!(await isCheckpoint(folder))) continue
+    throw new InvalidConfigError('out', `${out} lies in the checkpoint ${folder}, which would no longer be whole; give another folder.`)
+  }
 }

@@ -15,7 +15,7 @@ export async function findCheckpoint(path: string, which: CheckpointChoice = 'ne
   const newest = isOne ? path : (await listCheckpoints(path)).at(-1)?.path
   if (newest === undefined) {
     throw new InvalidFileError(
-      `${path} is no checkpoint and holds none: there is neither ${RECORD_FILE} nor a folder like ${checkpointName(500)}. Start without resume, resume with orStart to start where there is none yet, or give another folder.`,
+      `${path} is no checkpoint and holds none: there is neither ${RECORD_FILE} nor a folder like ${checkpointName(500)}. Give another folder; to start a run where there is none yet, resume with orStart.`,
     )
   }
   if (which === 'newest' || isOne) return newest

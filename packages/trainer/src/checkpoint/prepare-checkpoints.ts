@@ -1,9 +1,10 @@
-import { mkdir, readdir, rename, rm, statfs, writeFile } from 'node:fs/promises'
+import { mkdir, readdir, rename, rm, statfs } from 'node:fs/promises'
 import { basename, dirname, join, resolve } from 'node:path'
-import { InvalidConfigError } from '@phsa/core'
+import { InvalidConfigError, isPhsaError } from '@phsa/core'
 import { type DecoderModel, TextTokenizer } from '@phsa/model'
 import { checkpointName, LEFTOVER, listCheckpoints } from './checkpoint-folder.js'
 import { inspectCheckpoint } from './manifest.js'
+import { RunClaim } from './run-claim.js'
 import { exists, syncToDisk } from './sync-to-disk.js'
 
 /** What a run will write, before it does. */
@@ -21,25 +22,44 @@ export interface PlannedCheckpoints {
   readonly isResumed: boolean
 }
 
+/** A folder that is ready for a run's checkpoints. */
+export interface PreparedCheckpoints {
+  /** The right to write there, where checkpoints are written. */
+  readonly claim?: RunClaim
+  /** A sentence for each damaged checkpoint: what it is called now. */
+  readonly setAside: readonly string[]
+}
+
 /**
  * Makes sure, before the first step, that checkpoints can be written: the folder can be made and written to, has room, and holds no later
- * whole checkpoint. Leftovers of a killed write are removed.
- * @returns a sentence for each damaged checkpoint: what it is called now
+ * whole checkpoint, nor another run that is going on. Leftovers of a killed write are removed.
  * @throws InvalidConfigError
  */
-export async function prepareCheckpointFolder({ folder, step, bytes, most, writes, isResumed }: PlannedCheckpoints): Promise<string[]> {
-  const probe = join(folder, `.probe-${process.pid}`)
+export async function prepareCheckpointFolder(planned: PlannedCheckpoints): Promise<PreparedCheckpoints> {
+  const claim = await claimFolder(planned.folder)
+  try {
+    return { claim, setAside: await clearFolder(planned) }
+  } catch (error) {
+    await claim.release()
+    throw error
+  }
+}
+
+async function claimFolder(folder: string): Promise<RunClaim> {
   try {
     await makeFolder(folder)
-    await writeFile(probe, 'probe')
-    await rm(probe)
+    return await RunClaim.take(folder)
   } catch (cause) {
+    if (isPhsaError(cause)) throw cause
     throw new InvalidConfigError(
       'checkpoint.folder',
       `checkpoints cannot be written to ${folder} (${(cause as Error).message}); give a folder that can be made and written to.`,
       { cause },
     )
   }
+}
+
+async function clearFolder({ folder, step, bytes, most, writes, isResumed }: PlannedCheckpoints): Promise<readonly string[]> {
   const setAside = await clearWay(folder, step, isResumed)
   for (const name of await readdir(folder)) {
     if (LEFTOVER.test(name)) await rm(join(folder, name), { recursive: true })

@@ -51,7 +51,7 @@ export async function resumedCheckpoint({ from, orStart, orOlder }: ResumeOption
   }
   const remedy =
     found.length > 0
-      ? `Older checkpoints that are whole: ${found.join(', ')}. Resume from one of them, or with orOlder from the newest of them.`
+      ? `Older checkpoints that are whole: ${found.join(', ')}. Resume from one of them, or with orOlder (--or-older of phsa train) from the newest of them.`
       : 'No older checkpoint beside it is whole; start anew, from a model folder if there is one.'
   throw new DamagedCheckpointError(path, `${damage.message} ${remedy}`, { cause: damage })
 }

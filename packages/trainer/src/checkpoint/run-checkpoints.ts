@@ -4,14 +4,13 @@ import type { Optimizer } from '../optimizer.js'
 import type { TrainerPlan } from '../trainer-options.js'
 import { listCheckpoints } from './checkpoint-folder.js'
 import type { CheckpointPlan } from './checkpoint-options.js'
-import { prepareCheckpointFolder, requireTokenizer } from './prepare-checkpoints.js'
+import { type PreparedCheckpoints, prepareCheckpointFolder, requireTokenizer } from './prepare-checkpoints.js'
 import { pruneCheckpoints } from './prune-checkpoints.js'
 import { type CheckpointContent, checkpointBytes, writeCheckpoint } from './write-checkpoint.js'
 
 /**
  * Makes sure, before the first step, that the run's checkpoints can be written.
  * @param resumedAt step of the checkpoint that the run continues from
- * @returns what was set aside to make room: a sentence for each damaged checkpoint
  * @throws InvalidConfigError naming the setting
  */
 export async function prepareCheckpoints(
@@ -19,8 +18,8 @@ export async function prepareCheckpoints(
   model: DecoderModel,
   optimizer: Pick<Optimizer, 'state'>,
   resumedAt: number | undefined,
-): Promise<string[]> {
-  if (!checkpoint) return []
+): Promise<PreparedCheckpoints> {
+  if (!checkpoint) return { setAside: [] }
   const { folder, every, keep, best, tokenizerFrom } = checkpoint
   const step = resumedAt ?? 0
   if (tokenizerFrom !== undefined) await requireTokenizer(tokenizerFrom, model)

@@ -107,7 +107,7 @@ export class DocumentReader implements AsyncIterable<SourceDocument> {
   emptyError(): InvalidFileError {
     const names = this.files.length === 1 ? this.files[0].path : `${this.files.length} files`
     const first = this.#listed.slice(0, 3).map(({ position, reason }) => `${describePosition(position)}: ${reason}`)
-    const bad = first.length === 0 ? 'give files with some text' : `${this.#badRecords} records are bad, such as ${first.join('; ')}`
+    const bad = first.length === 0 ? 'give files with some text' : `bad records: ${this.#badRecords}, such as ${first.join('; ')}`
     return new InvalidFileError(`${names} held no document; ${bad}.`)
   }
 

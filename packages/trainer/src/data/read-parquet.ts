@@ -42,11 +42,11 @@ export async function* readParquetDocuments(
         throw new InvalidFileError(`${path} has ${rows.length} rows where its header says ${end - start}; copy it again.`)
       }
       for (const [index, row] of rows.entries()) {
+        onBytes(Math.round((file.byteLength * (start + index + 1)) / Number(metadata.num_rows)))
         const position = { file: path, row: start + index }
         const value: unknown = row[field]
         yield value instanceof Uint8Array ? { reason: 'it is no valid UTF-8', position } : recordOf(value, field, position)
       }
-      onBytes(Math.round((file.byteLength * end) / Number(metadata.num_rows)))
     }
   } finally {
     await handle.close()

@@ -23,9 +23,10 @@ export function countRows(
 /**
  * Indices of the rows of each micro-batch of the step that starts at a row. What is left for the last step is spread over as few micro-batches
  * as hold it, evenly and as many for each rank; loss and gradients are weighted by target tokens, so each of its tokens counts as in a full one.
+ * A run that goes on with more ranks may be left with rows that they cannot share evenly: then they take the next ones too.
  */
 export function stepRows(row: number, { batch: { sequences, accumulate }, rows }: RowPlan, ranks: number): number[][] {
-  const count = Math.min(sequences * accumulate, rows - row)
+  const count = Math.min(sequences * accumulate, ranks * Math.ceil((rows - row) / ranks))
   const windows = ranks * Math.ceil(count / (sequences * ranks))
   const borderOf = (window: number) => row + Math.floor((window * count) / windows)
   return Array.from({ length: windows }, (_, window) => {

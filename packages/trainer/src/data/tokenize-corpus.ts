@@ -82,7 +82,13 @@ export async function tokenizeCorpus(options: TokenizeCorpusOptions): Promise<To
   if (manifest) return { folder: out, manifest, reused: true }
   const temporary = await makeTemporaryFolder(out)
   try {
-    return { folder: out, manifest: await write(temporary, reader, planned, options), reused: false }
+    const made = await write(temporary, reader, planned, options)
+    if (await moved(temporary, out)) return { folder: out, manifest: made, reused: false }
+    // Another process was faster: with the same, where two runs share a folder of tokens.
+    await rm(temporary, { recursive: true })
+    const theirs = await findTokenized(out, planned, signal)
+    if (theirs) return { folder: out, manifest: theirs, reused: true }
+    throw new InvalidConfigError('out', `${out} was filled while it was tokenized for, and emptied again; give another folder.`)
   } catch (cause) {
     await rm(temporary, { recursive: true, force: true })
     if (!['ENOSPC', 'EDQUOT', 'EFBIG', 'EIO'].includes((cause as NodeJS.ErrnoException).code ?? '')) throw cause
@@ -120,7 +126,7 @@ async function write(
   temporary: string,
   reader: DocumentReader,
   { files, ...recipe }: PlannedRecipe,
-  { out, tokenizer, encoder = onThisThread(tokenizer), shardTokens = 2 ** 27, signal, onProgress }: TokenizeCorpusOptions,
+  { tokenizer, encoder = onThisThread(tokenizer), shardTokens = 2 ** 27, signal, onProgress }: TokenizeCorpusOptions,
 ): Promise<TokenManifest> {
   const writer = new ShardWriter(temporary, { dtype: recipe.dtype, separatorId: recipe.separatorId, shardTokens })
   let started = performance.now()
@@ -157,16 +163,23 @@ async function write(
   const manifest = tokenManifest({ ...recipe, sources }, { documents, tokens, largestId, badRecords: namedBadRecords(reader), shards })
   await writeFile(join(temporary, MANIFEST_FILE), `${JSON.stringify(manifest, undefined, 2)}\n`, { flush: true })
   await syncToDisk(temporary)
-  // An empty folder may be there; only Linux would rename over it.
-  await rmdir(out).catch((error: NodeJS.ErrnoException) => {
-    if (error.code === 'ENOENT') return
-    throw new InvalidConfigError('out', `${out} was filled while it was tokenized for (${error.message}); give another folder.`, {
-      cause: error,
-    })
-  })
-  await rename(temporary, out)
-  await syncToDisk(dirname(resolve(out)))
   return manifest
+}
+
+/** Whether the folder got its place; not where that was filled meanwhile. */
+async function moved(temporary: string, out: string): Promise<boolean> {
+  try {
+    // An empty folder may be there; only Linux would rename over it.
+    await rmdir(out).catch((error: NodeJS.ErrnoException) => {
+      if (error.code !== 'ENOENT') throw error
+    })
+    await rename(temporary, out)
+  } catch (error) {
+    if (['ENOTEMPTY', 'EEXIST'].includes((error as NodeJS.ErrnoException).code ?? '')) return false
+    throw error
+  }
+  await syncToDisk(dirname(resolve(out)))
+  return true
 }
 
 /** Lets timers and signals through between two documents. */

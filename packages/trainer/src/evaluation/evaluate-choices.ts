@@ -4,6 +4,8 @@ import { nextTurn } from '../next-turn.js'
 import { requireInteger } from '../number-settings.js'
 import type { ChoiceFault, ChoiceRecord } from './choice-records.js'
 import { type ChoiceRequest, type ChoiceSequence, choiceRequests, packSequences, sharedSequences } from './choice-requests.js'
+import type { Estimate } from './cluster-estimate.js'
+import { pairedDifference } from './paired-difference.js'
 import { type PolicyVariant, policyVariants } from './policy-variant.js'
 import type { NeedleTokenizer } from './text-needle.js'
 
@@ -44,8 +46,10 @@ export interface ChoiceRow {
   readonly topK: number | 'dense'
   /** The choice of highest log-likelihood counts as the answer. */
   readonly acc: ChoiceAccuracy
-  /** The same after division by the choice's UTF-8 bytes. */
+  /** The same after division by the choice's UTF-8 bytes; lm-evaluation-harness counts characters, which is the same for ASCII. */
   readonly accNorm: ChoiceAccuracy
+  /** Both less those of dense attention on the same records, with 95 % intervals of the paired differences; absent for dense. */
+  readonly overDense?: { readonly acc: Estimate; readonly accNorm: Estimate }
   /** Sequences longer than A, the only ones that the policy leaves something out of; absent for dense. */
   readonly sparseSequences?: number
 }
@@ -90,6 +94,7 @@ export async function* evaluateChoices(options: ChoiceOptions): AsyncGenerator<C
   model.reservePositions(Math.max(...sequences.map(({ ids }) => ids.length)))
   const total = variants.length * batches.length
   const rows: ChoiceRow[] = []
+  let dense: Answers | undefined
   let done = 0
   for (const variant of variants) {
     const scores = new Map<ChoiceRequest, number>()
@@ -98,7 +103,11 @@ export async function* evaluateChoices(options: ChoiceOptions): AsyncGenerator<C
       signal?.throwIfAborted()
       await scoreBatch(model, batch, variant, punctuation, scores)
       const isLast = index === batches.length - 1
-      if (isLast) rows.push(tableRow(variant, records, requests, scores, sequences))
+      if (isLast) {
+        const answers = answersOf(records, requests, scores)
+        rows.push(tableRow(variant, answers, dense, sequences))
+        dense ??= answers
+      }
       yield { done: ++done, total, ...(isLast ? { row: rows.at(-1) } : {}) }
     }
   }
@@ -142,27 +151,38 @@ async function scoreBatch(
   }
 }
 
-function tableRow(
-  { policy, phsa }: PolicyVariant,
+/** Whether each record was answered rightly. */
+interface Answers {
+  readonly acc: readonly boolean[]
+  readonly accNorm: readonly boolean[]
+}
+
+function answersOf(
   records: readonly ChoiceRecord[],
   requests: readonly ChoiceRequest[],
   scores: ReadonlyMap<ChoiceRequest, number>,
-  sequences: readonly ChoiceSequence[],
-): ChoiceRow {
+): Answers {
   const byRecord: ChoiceRequest[][] = records.map(() => [])
   for (const request of requests) byRecord[request.record].push(request)
-  const accuracyBy = (score: (request: ChoiceRequest) => number) =>
-    accuracyOf(byRecord.map((choices, record) => likeliest(choices.map(score)) === records[record].gold))
-  const accuracies = {
-    acc: accuracyBy((request) => scores.get(request)!),
-    accNorm: accuracyBy((request) => scores.get(request)! / request.bytes),
-  }
-  if (policy.name === 'dense') return { policy: 'dense', topK: 'dense', ...accuracies }
+  const answersBy = (score: (request: ChoiceRequest) => number) =>
+    byRecord.map((choices, record) => likeliest(choices.map(score)) === records[record].gold)
+  return { acc: answersBy((request) => scores.get(request)!), accNorm: answersBy((request) => scores.get(request)! / request.bytes) }
+}
+
+function tableRow(
+  { policy, phsa }: PolicyVariant,
+  { acc, accNorm }: Answers,
+  dense: Answers | undefined,
+  sequences: readonly ChoiceSequence[],
+): ChoiceRow {
+  const accuracies = { acc: accuracyOf(acc), accNorm: accuracyOf(accNorm) }
+  if (!dense) return { policy: 'dense', topK: 'dense', ...accuracies }
   const visible = activatedTokens(phsa)
   return {
     policy: policy.name,
     topK: phsa.topK,
     ...accuracies,
+    overDense: { acc: pairedDifference(acc, dense.acc), accNorm: pairedDifference(accNorm, dense.accNorm) },
     sparseSequences: sequences.filter(({ ids }) => ids.length > visible).length,
   }
 }

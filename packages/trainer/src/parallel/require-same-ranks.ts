@@ -1,10 +1,9 @@
 import { BackendLostError, InvalidConfigError, type Memory, type Tensor } from '@phsa/core'
 import type { DecoderModel } from '@phsa/model'
-import { nextTurn } from '../next-turn.js'
 import type { TrainingRecord } from '../training-record.js'
 import type { RankGroup } from './rank-group.js'
 
-/** Bytes that are hashed at a time: the thread must go on hearing of the other ranks. */
+/** Bytes that are hashed at a time; hashing takes a copy of them. */
 const PIECE = 2 ** 26
 
 /**
@@ -45,21 +44,30 @@ export async function requireSameParameters(group: RankGroup, model: DecoderMode
   )
 }
 
-/** 48 bits of the SHA-256 of tensors' elements, as an integer. */
+/** 48 bits of a SHA-256 over those of the tensors' pieces, as an integer. */
 export async function digestTensors(memory: Memory, tensors: Iterable<Tensor>): Promise<number> {
-  const { createHash } = await import('node:crypto')
-  const hash = createHash('sha256')
+  const pieces: Uint8Array[] = []
   for (const tensor of tensors) {
     const { buffer, byteOffset, byteLength } = await memory.download(tensor)
     for (let start = 0; start < byteLength; start += PIECE) {
-      hash.update(new Uint8Array(buffer, byteOffset + start, Math.min(PIECE, byteLength - start)))
-      await nextTurn()
+      pieces.push(await sha256(new Uint8Array(buffer as ArrayBuffer, byteOffset + start, Math.min(PIECE, byteLength - start))))
     }
   }
-  return hash.digest().readUIntBE(0, 6)
+  const joined = new Uint8Array(pieces.length * 32)
+  for (const [place, piece] of pieces.entries()) joined.set(piece, place * 32)
+  return firstBits(await sha256(joined))
 }
 
 async function digestText(text: string): Promise<number> {
-  const { createHash } = await import('node:crypto')
-  return createHash('sha256').update(text).digest().readUIntBE(0, 6)
+  return firstBits(await sha256(new TextEncoder().encode(text)))
+}
+
+/** By the platform, in Node on a thread of its own: nothing of Node is named, so that any bundler takes this file for pages. */
+async function sha256(bytes: Uint8Array<ArrayBuffer>): Promise<Uint8Array> {
+  return new Uint8Array(await crypto.subtle.digest('SHA-256', bytes))
+}
+
+/** The first 48 bits, which a number holds exactly. */
+function firstBits(digest: Uint8Array): number {
+  return digest.subarray(0, 6).reduce((bits, byte) => bits * 256 + byte, 0)
 }

@@ -1,4 +1,4 @@
-import type { Tensor } from '@phsa/core'
+import { InvalidConfigError, type Tensor } from '@phsa/core'
 import { DecoderModel } from '@phsa/model'
 import { requireRange } from '../number-settings.js'
 
@@ -88,9 +88,21 @@ export class WeightAverage {
   }
 }
 
-/** @throws InvalidConfigError naming the setting */
-export function requireWeightAverage({ decay, validate = false }: WeightAverageOptions): Required<WeightAverageOptions> {
+/**
+ * @param isValidated whether the run has validation at all
+ * @throws InvalidConfigError naming the setting
+ */
+export function requireWeightAverage(
+  { decay, validate = false }: WeightAverageOptions,
+  isValidated: boolean,
+): Required<WeightAverageOptions> {
   // Above it, f32 has no number left below 1.
   requireRange('ema.decay', decay, 0, 1 - 2 ** -20)
+  if (validate && !isValidated) {
+    throw new InvalidConfigError(
+      'ema.validate',
+      'ema.validate asks for validation with the averaged weights, but there is no validation; set validation, or leave ema.validate out.',
+    )
+  }
   return { decay, validate }
 }

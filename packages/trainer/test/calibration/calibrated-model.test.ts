@@ -172,6 +172,9 @@ test('says what is wrong before it measures', async () => {
   await expect(calibrated(model, { representatives: [3] })).rejects.toThrow('divide blockSize')
   await expect(calibrated(model, { topK: 60 })).rejects.toThrow('windows of one half')
   await expect(calibrated(model, { topK: 0 })).rejects.toThrow('topK is 0')
+  // Made without a table: every lambda would look as good as any other.
+  const bare = Array.from({ length: 4 }, () => tokenBatch([Int32Array.from({ length: 72 }, (_, place) => place % 20)]))
+  await expect(calibrated(model, { batches: bare })).rejects.toThrow('no token of the batches is punctuation')
   await expect(calibrated(model, { signal: AbortSignal.abort(new Error('stopped')) })).rejects.toThrow('stopped')
   model.reconfigure({ denseLayers: [0, 1] })
   await expect(calibrated(model)).rejects.toThrow('every layer')

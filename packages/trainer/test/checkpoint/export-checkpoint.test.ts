@@ -142,11 +142,13 @@ test('a model from scratch gets generation settings with its end tokens', async 
   await expect(exportCheckpoint(run, join(root, 'none'), { weights: 'ema' })).rejects.toThrow('its run had no ema')
 })
 
-test('a damaged checkpoint is not exported, and none into itself', async () => {
+test('a damaged checkpoint is not exported, and none into itself or another', async () => {
   const copy = join(root, 'copy')
   cpSync(await findCheckpoint(runs.f32), copy, { recursive: true })
   await expect(exportCheckpoint(copy, join(copy, 'out'))).rejects.toThrow('lies in the checkpoint')
   await expect(exportCheckpoint(copy, copy)).rejects.toThrow('lies in the checkpoint')
+  const inOther = join(await findCheckpoint(runs.f32), 'deep/out')
+  await expect(exportCheckpoint(copy, inOther)).rejects.toThrow(`lies in the checkpoint ${await findCheckpoint(runs.f32)}`)
   writeFileSync(join(copy, 'tokenizer.json'), '{}')
   await expect(exportCheckpoint(copy, join(root, 'never'))).rejects.toThrow(/tokenizer\.json is damaged/)
   expect(readdirSync(root)).not.toContain('never')

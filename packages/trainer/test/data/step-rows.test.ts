@@ -34,6 +34,12 @@ test('a run of so many tokens takes just the rows that hold them, each once and 
   )
 })
 
+test('a run that goes on with more ranks, at a row that they cannot share evenly, leaves none of them without one', () => {
+  const batch = { sequences: 1, tokens: 8, accumulate: 4 }
+  expect(stepRows(7, { batch, rows: 10 }, 2)).toEqual([[7], [8], [9], [10]])
+  expect(stepRows(3, { batch, rows: 4 }, 2)).toEqual([[3], [4]])
+})
+
 test('a run of steps takes all rows of each', () => {
   const batch = { sequences: 2, tokens: 8, accumulate: 3 }
   const rows = countRows({ steps: 4 }, batch, 1)

@@ -125,6 +125,30 @@ test('writes only into new or empty folders', async () => {
   await expect(tokenizeCorpus(await options({ out: files.path('b.txt') }))).rejects.toThrow(/is a file; give a folder/)
 })
 
+test('two that tokenize the same into one folder at once share it; one of something else is refused', async () => {
+  const given = await options()
+  const made = await Promise.all([tokenizeCorpus(given), tokenizeCorpus(given)])
+  expect(made.map(({ reused }) => reused).sort()).toEqual([false, true])
+  expect(made[0].manifest).toEqual(made[1].manifest)
+
+  const shared = { ...given, out: files.path('other') }
+  const results = await Promise.allSettled([tokenizeCorpus(shared), tokenizeCorpus({ ...shared, tokenizerIdentity: 'others' })])
+  const [refused] = results.filter(({ status }) => status === 'rejected')
+  expect(String((refused as PromiseRejectedResult).reason)).toContain('holds the tokens of something else: the tokenizer is')
+  expect((await readdir(dirname(shared.out))).filter((name) => name.includes('.tmp-'))).toEqual([])
+})
+
+test('the progress through a parquet file is that of its rows', async () => {
+  const columnData = [{ name: 'text', data: ['one fox.', 'two foxes.', 'a grape.', 'four.'], type: 'STRING' as const }]
+  const source = await files.parquet('rows.parquet', columnData)
+  const shares: number[] = []
+  const onProgress = ({ stage, doneBytes, totalBytes }: CorpusProgress) => {
+    if (stage === 'tokenizing') shares.push(doneBytes / totalBytes)
+  }
+  await tokenizeCorpus(await options({ sources: [source], onProgress }))
+  expect(shares.map((share) => share.toFixed(2))).toEqual(['0.25', '0.50', '0.75', '1.00'])
+})
+
 test('a signal stops between two documents and leaves nothing', async () => {
   const stop = new AbortController()
   const given = await options({
@@ -141,7 +165,7 @@ test('errors leave nothing: no document, a bad record that is fatal, a source th
   const given = await options()
   const empty = await files.write('empty.jsonl', '{"text":""}\n{"body":"x"}\n')
   await expect(tokenizeCorpus({ ...given, sources: [empty] })).rejects.toThrow(
-    /empty\.jsonl held no document; 2 records are bad, such as .*empty\.jsonl line 1: it is empty; .*line 2: it has no field "text"/,
+    /empty\.jsonl held no document; bad records: 2, such as .*empty\.jsonl line 1: it is empty; .*line 2: it has no field "text"/,
   )
   await expect(tokenizeCorpus({ ...given, onBadRecord: 'fail' })).rejects.toThrow(/a\.jsonl line 2 is no document: it is empty/)
   const silent = { encode: () => [], eosTokenId: 0 }

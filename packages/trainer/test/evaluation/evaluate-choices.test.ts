@@ -4,6 +4,7 @@ import { expect, test } from 'vitest'
 import { parseChoices } from '../../src/evaluation/choice-records.js'
 import { choiceRequests, packSequences, sharedSequences } from '../../src/evaluation/choice-requests.js'
 import { type ChoiceOptions, type ChoiceResult, evaluateChoices } from '../../src/evaluation/evaluate-choices.js'
+import { pairedDifference } from '../../src/evaluation/paired-difference.js'
 import { letterPunctuation, letterTokenizer, tinyModel } from '../tiny-model.js'
 
 const TASK = [
@@ -131,6 +132,9 @@ test('answers are the choices of highest log-likelihood, by themselves and by by
   expect(result.rows.map(({ policy, topK }) => `${policy} ${topK}`)).toEqual(['dense dense', 'phsa 2', 'mean-pool 2'])
   expect(result.rows[1].sparseSequences).toBeGreaterThan(0)
   expect(result.rows[1].acc).toEqual({ accuracy: 1, standardError: 0 })
+  expect(result.rows[0].overDense).toBeUndefined()
+  // Here every policy answers as dense attention does.
+  expect(result.rows[1].overDense?.acc).toEqual({ mean: 0, interval: [0, 0] })
 
   const byByte = await run({ ...shared, policies: ['phsa'], records: recordsWith((record) => answers[record].byByte) })
   expect(byByte.result.rows[1].accNorm).toEqual({ accuracy: 1, standardError: 0 })
@@ -142,6 +146,17 @@ test('answers are the choices of highest log-likelihood, by themselves and by by
   const { accuracy, standardError } = wrong.result.rows[1].acc
   expect(accuracy).toBe(1 / 4)
   expect(standardError).toBeCloseTo(Math.sqrt((0.25 * 0.75) / 3), 12)
+})
+
+test('two policies are compared record by record', () => {
+  const share = (right: number) => Array.from({ length: 100 }, (_, record) => record < right)
+  // Two of 100 records differ, both to one side: 0.02 with the standard error of such a mean, far less than that of either share.
+  const { mean, interval } = pairedDifference(share(62), share(60))
+  expect(mean).toBeCloseTo(0.02, 12)
+  const half = 1.9842 * Math.sqrt((2 * 0.98 ** 2 + 98 * 0.02 ** 2) / 99 / 100)
+  expect(interval?.[0]).toBeCloseTo(0.02 - half, 5)
+  expect(interval?.[1]).toBeCloseTo(0.02 + half, 5)
+  expect(pairedDifference([true], [false])).toEqual({ mean: 1 })
 })
 
 test('says what is wrong', async () => {

@@ -8,15 +8,18 @@ import { sharedGroup } from './shared-collective.js'
 /** A thread for each rank, which run one task after the other: starting them takes longer than a task. */
 export class RankThreads {
   readonly #workers: readonly Worker[]
-  /** Rejects when a thread ends with an error of its own. */
-  readonly #broken: Promise<never>
+  /** Why a thread ended, with an error of its own or without one: it will answer no more. */
+  readonly #broken: Promise<Error>
 
   constructor(size: number) {
     const env = { ...process.env, TSX_TSCONFIG_PATH: fileURLToPath(new URL('../../tsconfig.json', import.meta.url)) }
     const start = new URL('rank-worker-start.mjs', import.meta.url)
     this.#workers = Array.from({ length: size }, () => new Worker(start, { env }))
-    this.#broken = new Promise((_, reject) => {
-      for (const worker of this.#workers) worker.on('error', reject)
+    this.#broken = new Promise((resolve) => {
+      for (const [rank, worker] of this.#workers.entries()) {
+        worker.on('error', resolve)
+        worker.on('exit', (code) => resolve(new Error(`the thread of rank ${rank} ended with exit code ${code} and without an error`)))
+      }
     })
   }
 
@@ -29,7 +32,10 @@ export class RankThreads {
       const [answer] = await once(worker, 'message')
       return answer as RankAnswer
     })
-    return Promise.race([Promise.all(answers), this.#broken])
+    const broken = this.#broken.then((error) => {
+      throw error
+    })
+    return Promise.race([Promise.all(answers), broken])
   }
 
   async close(): Promise<void> {

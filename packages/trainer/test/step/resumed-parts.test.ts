@@ -63,4 +63,6 @@ test('a lambda that was learned is in the config.json, and stays where a resumed
   const { backend } = await tinyModel()
   expect((await loadModel(join(folder, checkpointName(3)), { backend })).model.phsa).toEqual(learned)
   expect((await run({ steps: 4, resume: folder })).lambda).toEqual(learned.lambda)
+  // Also where the run of the checkpoint had learned it no more itself.
+  expect((await run({ steps: 5, resume: folder })).lambda).toEqual(learned.lambda)
 })
