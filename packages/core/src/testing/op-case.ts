@@ -1,5 +1,6 @@
 import type { ModelOps } from '../contract/model-ops.js'
 import type { DType, HostArray, Tensor } from '../contract/tensor.js'
+import type { TestedDType } from './attention-case.js'
 
 /** A named tensor of an op's call, on the host. */
 export interface OpTensor {
@@ -19,6 +20,8 @@ export interface OpCase {
   run(ops: ModelOps, tensors: Readonly<Record<string, Tensor>>): Record<string, Tensor>
   /** Outputs that must be equal to the last bit. */
   readonly exact?: readonly string[]
+  /** Types that it is for; default all. */
+  readonly dtypes?: readonly TestedDType[]
 }
 
 /** The element type of a tensor where activations have `dtype`. */

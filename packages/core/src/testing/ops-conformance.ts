@@ -35,7 +35,7 @@ export function opsConformance(): ConformanceCase[] {
       run: (context) => run(context, dtype),
     }))
   return [
-    ...opCases().flatMap((opCase) => byType(opCase.name, (context, dtype) => runOpCase(context, opCase, dtype))),
+    ...opCases().flatMap((opCase) => byType(opCase.name, (context, dtype) => runOpCase(context, opCase, dtype), opCase.dtypes)),
     ...byType('embedding-backward-many-rows', ({ model, reference }, dtype) => checkEmbeddingBackward(model, reference, dtype)),
     ...byType('gradient-norm-sizes', ({ model }) => checkGradientNormSizes(model), ['f32']),
     ...byType('gradient-norm-not-finite', ({ model }, dtype) => checkGradientNormNotFinite(model, dtype)),
