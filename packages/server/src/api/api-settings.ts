@@ -1,0 +1,51 @@
+import type { SamplingSettings } from '@phsa/model'
+import type { ApiKey } from './api-key.js'
+import type { LogLine } from './log-line.js'
+
+/** Whether requests are taken: `starting` and `draining` answer 503 to them, `stopped` is an engine that is gone. */
+export type ServerPhase = 'starting' | 'ready' | 'draining' | 'stopped'
+
+/** What whoever runs the server decides. */
+export interface ApiSettings {
+  /** Without keys every request is taken: only for servers that nobody else can reach. */
+  readonly keys?: readonly ApiKey[]
+  /** Ids that end a text: the model's. */
+  readonly stopTokenIds: readonly number[]
+  /** For requests that say nothing; what is left open here is OpenAI's default. */
+  readonly sampling?: SamplingSettings
+  /** Tokens of a chat answer where the request says nothing; default: all that fit. */
+  readonly chatTokens?: number
+  /** Largest body; default 64 KiB and 16 bytes for each token of the longest context: tokenizing more, only to refuse it, would hold others up. */
+  readonly maxBodyBytes?: number
+  /** Most of `n` and of `best_of`; default 16. */
+  readonly maxChoices?: number
+  /** Most prompts of one completion; default 64. */
+  readonly maxPrompts?: number
+  /** Origins that browsers may call from; default none: no CORS headers at all. */
+  readonly allowedOrigins?: readonly string[]
+  /** Default: always ready. */
+  readonly phase?: () => ServerPhase
+  /** One line a request, never with text of prompts or answers; default: nowhere. */
+  readonly log?: (line: LogLine) => void
+  /** Milliseconds, never running backwards; default `performance.now`. */
+  readonly now?: () => number
+}
+
+/** Settings with nothing left open. */
+export type CompleteSettings = Required<Omit<ApiSettings, 'chatTokens'>> & Pick<ApiSettings, 'chatTokens'>
+
+/** @param maxTokens of prompt and answer together */
+export function completeSettings(settings: ApiSettings, maxTokens: number): CompleteSettings {
+  return {
+    keys: [],
+    sampling: {},
+    maxBodyBytes: 2 ** 16 + 16 * maxTokens,
+    maxChoices: 16,
+    maxPrompts: 64,
+    allowedOrigins: [],
+    phase: () => 'ready',
+    log: () => undefined,
+    now: () => performance.now(),
+    ...settings,
+  }
+}

@@ -1,0 +1,41 @@
+import type { Context } from 'hono'
+import { answer } from './answer.js'
+import type { ApiContext } from './api-context.js'
+import type { ApiEnvironment } from './api-environment.js'
+import { chatPrompt } from './chat-prompt.js'
+import { ChatShape } from './chat-shape.js'
+import { planGeneration } from './generation-plan.js'
+import { readBody } from './read-body.js'
+import { refuseParameter } from './refuse-parameter.js'
+import { chatSchema } from './schemas/chat-schema.js'
+
+/** POST /v1/chat/completions */
+export async function chatCompletions(c: Context<ApiEnvironment>, context: ApiContext): Promise<Response> {
+  const body = await readBody(c, chatSchema)
+  const { max_tokens, max_completion_tokens, top_logprobs } = body
+  if ((max_tokens ?? max_completion_tokens) !== (max_completion_tokens ?? max_tokens)) {
+    refuseParameter('max_tokens', 'max_tokens and max_completion_tokens are given and differ; give one of both.')
+  }
+  if ((top_logprobs ?? undefined) !== undefined && !body.logprobs)
+    refuseParameter('top_logprobs', 'top_logprobs needs logprobs: true; give it, or leave top_logprobs out.')
+  const record = c.get('record')
+  const prompt = context.tokenizer.encode(chatPrompt(body, context.tokenizer))
+  const asked = max_completion_tokens ?? max_tokens ?? undefined
+  const details = {
+    prompts: [prompt],
+    promptParam: 'messages' as const,
+    maxTokens: asked ?? usualTokens(prompt.length, context),
+    maxTokensParam: (max_completion_tokens ?? undefined) === undefined ? 'max_tokens' : 'max_completion_tokens',
+    perPrompt: body.n ?? 1,
+    logprobs: body.logprobs ? (top_logprobs ?? 0) : undefined,
+    logprobsParam: 'top_logprobs',
+  }
+  const plan = planGeneration(body, details, context, record.caller)
+  return answer(c, plan, new ChatShape({ id: `chatcmpl-${record.id}`, logprobs: body.logprobs ?? false }, context), context)
+}
+
+/** Where the request says nothing: what the server is set up with, as far as it fits. */
+function usualTokens(promptTokens: number, { engine, settings }: ApiContext): number | undefined {
+  const room = engine.limits.maxTokens - promptTokens
+  return settings.chatTokens !== undefined && room > settings.chatTokens ? settings.chatTokens : undefined
+}

@@ -1,0 +1,13 @@
+import type { Context } from 'hono'
+import type { ApiEnvironment } from './api-environment.js'
+import type { ServerPhase } from './api-settings.js'
+
+/** GET /health/live: this process answers; a stopped engine does not come back by itself, so it is not alive. */
+export function live(c: Context<ApiEnvironment>, phase: ServerPhase): Response {
+  return c.json({ status: phase }, phase === 'stopped' ? 503 : 200)
+}
+
+/** GET /health/ready and /health: whether new requests should be sent here. */
+export function ready(c: Context<ApiEnvironment>, phase: ServerPhase): Response {
+  return c.json({ status: phase }, phase === 'ready' ? 200 : 503)
+}

@@ -1,0 +1,93 @@
+import { z } from 'zod'
+import { only, optional, refused, text } from './field.js'
+import { answerFields, idleFields, refusedFields, samplingFields } from './generation-fields.js'
+
+const textPart = z.strictObject({
+  type: z.literal('text', { error: 'only text parts are supported; images, audio and files are not' }),
+  text,
+})
+
+const content = z.union([text, z.array(textPart).min(1)], { error: 'it must be a text, or a list of parts { type: "text", text }' })
+
+const toolCall = z.strictObject({
+  id: z.string(),
+  type: z.literal('function'),
+  function: z.strictObject({ name: z.string(), arguments: z.string() }),
+})
+
+const name = refused('names of speakers are not supported: chat templates do not show them')
+
+const message = z.discriminatedUnion(
+  'role',
+  [
+    z.strictObject({ role: z.literal('system'), content, name }),
+    z.strictObject({ role: z.literal('developer'), content, name }).describe('The same as system.'),
+    z.strictObject({ role: z.literal('user'), content, name }),
+    z.strictObject({
+      role: z.literal('assistant'),
+      content: optional(content),
+      name,
+      tool_calls: optional(z.array(toolCall)),
+      refusal: refused('refusals are not supported'),
+      audio: refused('audio is not supported'),
+      function_call: refused('function calls are not supported; give tool_calls'),
+      annotations: optional(z.array(z.unknown()).max(0, 'annotations are not supported')),
+    }),
+    z.strictObject({ role: z.literal('tool'), content, tool_call_id: z.string() }),
+  ],
+  { error: 'the role must be system, developer, user, assistant or tool' },
+)
+
+const tool = z.strictObject({
+  type: z.literal('function'),
+  function: z.strictObject({
+    name: z.string(),
+    description: optional(z.string()),
+    parameters: optional(z.record(z.string(), z.unknown())),
+    strict: only(false, 'tool arguments are not constrained; leave it out or give false'),
+  }),
+})
+
+/** The conversation itself: what a chat template makes a prompt of. */
+export const conversationFields = {
+  messages: z.array(message).min(1),
+  tools: optional(z.array(tool)).describe(
+    "Given to the model's chat template where that knows tools, else refused. Calls are not parsed: they come as the model writes them, in `content`.",
+  ),
+  chat_template_kwargs: optional(z.record(z.string(), z.union([z.string(), z.number(), z.boolean()]))).describe(
+    'Variables of the chat template, `enable_thinking` for instance; one that the template does not name is refused.',
+  ),
+}
+
+const functionsReason = 'it is the old name; give tools'
+
+/** Body of POST /v1/chat/completions. */
+export const chatSchema = z.strictObject({
+  ...conversationFields,
+  max_tokens: optional(z.int().min(1)).describe('The old name of max_completion_tokens.'),
+  max_completion_tokens: optional(z.int().min(1)).describe('Default: what fits, or what the server is set up with.'),
+  logprobs: optional(z.boolean()),
+  top_logprobs: optional(z.int().min(0)).describe('How many of the likeliest tokens are told beside each token; needs logprobs.'),
+  response_format: optional(
+    z.strictObject({ type: z.literal('text', { error: 'only text is supported; json_object and json_schema need constrained decoding' }) }),
+  ),
+  tool_choice: only('auto', 'calls of tools cannot be forced or forbidden; leave it out or give "auto", and no tools for none'),
+  parallel_tool_calls: only(true, 'how many tools are called cannot be limited; leave it out'),
+  functions: refused(functionsReason),
+  function_call: refused(functionsReason),
+  modalities: optional(z.array(z.literal('text', { error: 'only text is supported' })).length(1)),
+  audio: refused('audio is not supported'),
+  prediction: refused('predicted outputs are not supported'),
+  reasoning_effort: refused('the model has no such setting; chat_template_kwargs may have one'),
+  verbosity: refused('the model has no such setting'),
+  web_search_options: refused('the web is not searched'),
+  best_of: refused('it is a parameter of completions; give n'),
+  echo: refused('it is a parameter of completions'),
+  ...samplingFields,
+  ...answerFields,
+  ...idleFields,
+  ...refusedFields,
+})
+
+export type ChatBody = z.output<typeof chatSchema>
+export type Conversation = Pick<ChatBody, 'messages' | 'tools' | 'chat_template_kwargs'>
