@@ -8,13 +8,16 @@ const SIGNALS = ['SIGINT', 'SIGTERM'] as const
  */
 export class Interruption {
   readonly #controller = new AbortController()
+  readonly #note: string
   readonly #listener = () => {
     if (this.#controller.signal.aborted) process.exit(ExitCode.interrupted)
-    process.stderr.write('\nphsa: stopping after the current step; press Ctrl-C again to quit at once.\n')
+    process.stderr.write(`\nphsa: ${this.#note}; press Ctrl-C again to quit at once.\n`)
     this.#controller.abort()
   }
 
-  constructor() {
+  /** @param note what is said at the first signal */
+  constructor(note = 'stopping after the current step') {
+    this.#note = note
     for (const signal of SIGNALS) process.on(signal, this.#listener)
   }
 
@@ -42,8 +45,8 @@ export class Interruption {
 }
 
 /** Runs with an interruption that is taken down afterwards. */
-export async function interruptible<T>(run: (interruption: Interruption) => Promise<T>): Promise<T> {
-  const interruption = new Interruption()
+export async function interruptible<T>(run: (interruption: Interruption) => Promise<T>, note?: string): Promise<T> {
+  const interruption = new Interruption(note)
   try {
     return await run(interruption)
   } finally {

@@ -9,6 +9,7 @@ import { declareExport } from './command-line/export-command.js'
 import { declareGenerate } from './command-line/generate-command.js'
 import { declareInspect } from './command-line/inspect-command.js'
 import { declareReport } from './command-line/report-command.js'
+import { declareServe } from './command-line/serve-command.js'
 import { declareTokenize } from './command-line/tokenize-command.js'
 import { declareTrain } from './command-line/train-command.js'
 import { describeError } from './describe-error.js'
@@ -50,6 +51,7 @@ export function buildProgram(): { readonly program: Command; readonly commands: 
   declareReport(commands)
   declareExport(commands)
   declareGenerate(commands)
+  declareServe(commands)
   declareEval(commands)
   declareCalibrate(commands)
   declareInspect(commands)

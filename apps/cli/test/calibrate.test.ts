@@ -5,7 +5,7 @@ import { DecoderModel, saveModel } from '@phsa/model'
 import type { Calibration } from '@phsa/trainer'
 import { beforeAll, describe, expect, test } from 'vitest'
 import type { CalibrationReport } from '../src/calibration/calibration-report.js'
-import { verdictText } from '../src/calibration/calibration-text.js'
+import { ownIsBetter, verdictText } from '../src/calibration/calibration-text.js'
 import { fixtures, runHere, temporaryFolder } from './run-phsa.js'
 import { TINY_MODEL } from './tiny-model.js'
 
@@ -86,4 +86,14 @@ test.each([
   const estimate = { mean: 0.01, interval: [-0.005, 0.025] as const }
   const heldOut = { calibrated: 0.81, one: 0.8, gainOverOne: estimate } as Calibration['heldOut']
   expect(verdictText({ verdict, heldOut } as Calibration)).toMatch(expected)
+})
+
+test.each([
+  [[-0.03, -0.01], true],
+  [[-0.03, 0.01], false],
+  [[0.01, 0.03], false],
+  [undefined, false],
+] as const)('a gain over what the model had of %j is no reason to write: %s', (interval, expected) => {
+  const heldOut = { gainOverBefore: { mean: 0, interval } } as unknown as Calibration['heldOut']
+  expect(ownIsBetter({ heldOut } as Calibration)).toBe(expected)
 })

@@ -73,6 +73,8 @@ describe('phsa export', () => {
     expect(best.stderr).toContain('has a validation loss; set validation')
     const none = await runHere(['export', folder, '--out', out])
     expect(none.stderr).toContain('holds none')
+    const other = await runHere(['export', run, '--out', join(run, 'checkpoints/step-00000001')])
+    expect([other.code, other.stderr]).toEqual([2, expect.stringContaining('lies in the checkpoint')])
     expect(readdirSync(folder)).not.toContain('nothing')
   })
 })

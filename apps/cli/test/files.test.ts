@@ -1,7 +1,7 @@
 import { existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { describe, expect, test } from 'vitest'
-import { prepareFile, prepareFolder } from '../src/files/prepare-folder.js'
+import { prepareFile, prepareFolder, requireFolder } from '../src/files/prepare-folder.js'
 import { writeWholeFile } from '../src/files/write-whole-file.js'
 import { fixtures, runHere, temporaryFolder } from './run-phsa.js'
 
@@ -16,6 +16,12 @@ describe('where results are written', () => {
   test('a file in the way is named', async () => {
     writeFileSync(join(folder, 'file'), '')
     await expect(prepareFolder(join(folder, 'file/below'))).rejects.toThrow(`${join(folder, 'file')} exists already and is no folder`)
+  })
+
+  test('a folder that could be made is found without making it', async () => {
+    expect(await requireFolder(join(folder, 'x/y'))).toBe(folder)
+    expect(existsSync(join(folder, 'x'))).toBe(false)
+    await expect(requireFolder(join(folder, 'file/below'))).rejects.toThrow(`${join(folder, 'file')} exists already and is no folder`)
   })
 
   test('a folder in the place of a file is named', async () => {

@@ -36,6 +36,16 @@ test('without a terminal a line comes every ten seconds, and the last one', () =
   ])
 })
 
+test('what is all counted before it is done says what it took once it is', () => {
+  const { lines, progress, clock } = plainProgress(10)
+  progress.update(10, '5 tokens')
+  clock.time = 4000
+  progress.update(10, '9 tokens')
+  progress.stop()
+  progress.stop()
+  expect(lines()).toEqual(['work: 10/10 | 5 tokens', 'work: 10/10, took 4s | 9 tokens'])
+})
+
 test('a resumed run counts the time left from its own steps', () => {
   const { lines, progress, clock } = plainProgress(100)
   clock.time = 1000

@@ -167,6 +167,19 @@ describe('a log on disk', () => {
   test('has null where a number was not finite', async () => {
     const [step] = await readSteps(await log(lines(1).replace(/"loss":[\d.]+/, '"loss":null')))
     expect(step.loss).toBeNaN()
+    const [first, second] = stepsOf(2)
+    const measured = [
+      { ...first, validation: { loss: 2, perplexity: Math.exp(2) }, recall: { mean: 0.5, layers: [0.5], topK: 2, queries: 4 } },
+      // As the log has them that overflowed.
+      { ...second, validation: { loss: null, perplexity: null }, recall: { mean: null, layers: [null], topK: 2, queries: 4 } },
+    ]
+    const path = await log(measured.map((step) => `${JSON.stringify(step)}\n`).join(''))
+    const figures = new Map(runFigures(await readSteps(path)))
+    expect(figures.get('validation perplexity, last')).toBe('not finite')
+    expect(figures.get('validation perplexity, best')).toBe('7.389 after step 1')
+    expect(figures.get('attention-mass recall, last')).toBe('50.0 % at topK 2')
+    await writeRunReport(path, join(folder, 'page.html'))
+    expect(await readFile(join(folder, 'page.html'), 'utf8')).not.toMatch(/NaN|Infinity/)
   })
 
   test('that is none is refused with the line, or with what is missing', async () => {

@@ -79,6 +79,25 @@ test('what is right is understood beside what is wrong', () => {
 test('an error of syntax is shown where it is', async () => {
   const file = written('broken.yaml', 'batch:\n  tokens: [1,\nseed: 3\n')
   await expect(readConfigFile(file)).rejects.toThrow(`${file}:3:1: this is no valid YAML`)
+  const second = written('two.yaml', `${DATA}---\nseed: 3\n`)
+  await expect(readConfigFile(second)).rejects.toThrow(`${second}:2:1: a second document begins here`)
+})
+
+test.each([
+  ['an alias of nothing', 'data: { sources: [*nowhere] }', 'Unresolved alias'],
+  ['a merge of no map', `${DATA}optimizer: { <<: 5 }`, 'Merge sources must be maps'],
+  ['aliases that grow', `a: &a [${'x,'.repeat(99)}]\nb: &b [${'*a,'.repeat(99)}]\nc: [${'*b,'.repeat(99)}]`, 'Excessive alias count'],
+])('%s is no valid YAML', async (_, text, reason) => {
+  const file = written('aliases.yaml', text)
+  await expect(readConfigFile(file)).rejects.toThrow(ConfigError)
+  await expect(readConfigFile(file)).rejects.toThrow(`${file}: this is no valid YAML: ${reason}`)
+})
+
+test('a number that is no integer and too large is one problem', async () => {
+  expect(await problemsOf(`${DATA}seed: 99999999999999999999\n`)).toHaveLength(1)
+  expect(await problemsOf('data: { sources: [{ path: a.txt, name: .. }] }')).toEqual([
+    '1:34 data.sources[0].name is ".."; it must be a name of letters, digits, points, - and _, which does not begin with a point.',
+  ])
 })
 
 test('JSON, anchors, merged keys and empty sections are YAML', async () => {

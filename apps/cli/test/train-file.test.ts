@@ -49,7 +49,7 @@ describe('phsa train CONFIG', () => {
       optimizer: { beta2: 0.95 },
       out: join(folder, 'out'),
     })
-    expect(existsSync(join(folder, 'out', 'log.jsonl'))).toBe(false)
+    expect(existsSync(join(folder, 'out'))).toBe(false)
     const { parameters, memory } = JSON.parse((await runHere(['train', config, '--check', '--json'])).stdout)
     expect([parameters, memory > parameters * 18]).toEqual([3_048, true])
   })
@@ -72,7 +72,9 @@ describe('phsa train CONFIG', () => {
       evaluation: { path: 'documents/validation.txt', topK: [1], windows: 1 },
     })
     expect({ code, stderr }).toMatchObject({ code: 0 })
-    expect(stderr).toContain('1 records are no documents and were left out, the first of them')
+    expect(stderr).toContain(
+      '1 record is no document and was left out, the first in records.jsonl line 2: its field "content" is of type number',
+    )
     for (const name of ['text', 'records']) expect(existsSync(join(folder, 'tokens', name, 'manifest.json'))).toBe(true)
     const out = join(folder, 'out')
     expect(stdout).toContain(`model in ${out}, with the averaged weights`)
@@ -113,6 +115,7 @@ describe('phsa train CONFIG', () => {
         phsa: { blockSize: 16, localTokens: 24 },
         batch: { tokens: 48, sequences: 0 },
         checkpoint: { best: 'validation' },
+        ema: { decay: 0.9, validate: true },
         evaluation: { needle: true, choices: [] },
       },
       '--policy',
@@ -129,12 +132,13 @@ describe('phsa train CONFIG', () => {
       `${join(folder, 'missing.txt')} does not exist`,
       'it has no field "nowhere", but content',
       'checkpoint.best is validation, but',
+      'ema.validate measures validation with the averaged weights, but',
       'evaluation.needle and positions measure on a text',
       'dtype is f16',
     ]) {
       expect(stderr).toContain(complaint)
     }
-    expect(existsSync(join(folder, 'never', 'config.yaml'))).toBe(false)
+    expect(existsSync(join(folder, 'never'))).toBe(false)
   })
 
   test('a policy that cannot work with the blocks is found before anything else is done', async () => {

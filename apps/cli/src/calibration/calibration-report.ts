@@ -17,6 +17,6 @@ export interface CalibrationReport {
   readonly tokens: number
   readonly seed: number
   readonly calibration: Calibration
-  /** The configuration that was written; null with --dry-run, and where every head keeps what it has. */
+  /** The configuration that was written; null with --dry-run, where every head keeps what it has, and where the held-out half is against the change. */
   readonly written: string | null
 }

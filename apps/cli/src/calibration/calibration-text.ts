@@ -79,11 +79,20 @@ function gainText({ mean, interval }: Calibration['heldOut']['gainOverOne']): st
   return `${signed(mean)} points${interval ? ` (95 % interval ${signed(interval[0])} to ${signed(interval[1])})` : ''}`
 }
 
-function writtenText({ lambda, layers }: Calibration, before: CalibrationReport['phsa']['lambda'], written: string | null): string {
+/** Whether what was chosen on one half loses on the other, by more than the interval, to what the model had: then it must not be written. */
+export function ownIsBetter({ heldOut }: Calibration): boolean {
+  const { interval } = heldOut.gainOverBefore
+  return interval !== undefined && interval[1] < 0
+}
+
+function writtenText(calibration: Calibration, before: CalibrationReport['phsa']['lambda'], written: string | null): string {
+  const { lambda, layers } = calibration
   const changed = layers.flatMap((layer) => layer ?? []).filter((head) => head.lambda !== head.before).length
   const from = typeof before === 'number' ? `lambda ${before}` : 'the lambdas in place'
   const heads = `${changed} of ${lambda.flat().length} heads`
   if (written !== null) return `${heads} leave ${from}; written to ${written}`
+  if (ownIsBetter(calibration))
+    return `on the held-out half ${from} ${typeof before === 'number' ? 'is' : 'are'} better than what was chosen: the configuration stays as it is`
   if (changed > 0) return `dry run, nothing was written: ${heads} would leave ${from}`
   return 'no head gains more than its interval from another lambda: the configuration stays as it is'
 }

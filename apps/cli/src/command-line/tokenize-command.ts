@@ -1,6 +1,6 @@
 import { Option } from 'commander'
 import { type CommandSet, jsonOption } from './command-set.js'
-import { integerBetween } from './parse-value.js'
+import { integerBetween, nonEmpty } from './parse-value.js'
 
 /** Declares `phsa tokenize`. */
 export function declareTokenize(commands: CommandSet): void {
@@ -20,10 +20,10 @@ export function declareTokenize(commands: CommandSet): void {
       '<sources...>',
       'files, .txt (two blank lines between documents), .jsonl or .parquet, .txt and .jsonl also with .gz, and folders of such files as the Hugging Face Hub has them',
     )
-    .requiredOption('--out <dir>', 'new folder for the shards')
+    .requiredOption('--out <dir>', 'new folder for the shards', nonEmpty)
     .option('--tokenizer <path>', 'tokenizer.json or its folder, such as a model (default: the bundled one of 8,192 tokens)')
-    .option('--text-field <name>', 'field of JSONL records, column of parquet rows', 'text')
-    .option('--split <name>', 'part of a dataset folder, by the names of its files', 'train')
+    .option('--text-field <name>', 'field of JSONL records, column of parquet rows', nonEmpty, 'text')
+    .option('--split <name>', 'part of a dataset folder, by the names of its files', nonEmpty, 'train')
     .addOption(
       new Option('--on-bad-record <what>', 'a record without text, or damaged, is left out and reported, or ends the command')
         .choices(['skip', 'fail'])

@@ -89,6 +89,7 @@ export function declareTrain(commands: CommandSet): void {
         'continue the newest checkpoint in --out; where there is none, start with a new log: for a command that is run again until it is done',
       ).conflicts('resume'),
     )
+    .option('--or-older', 'where the newest checkpoint is damaged, continue the newest whole one, and say so')
     .option('--check', 'check everything, print the whole configuration, the number of parameters, steps, tokens and the memory, and stop')
     .addOption(jsonOption('print one line of JSON a step and one at the end instead of text; progress stays on stderr'))
     .action(

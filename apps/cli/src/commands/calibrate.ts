@@ -4,7 +4,7 @@ import { tokenBatch } from '@phsa/model'
 import { type CalibrationOptions, calibrate, requireNoCheckpoint, saveLambda } from '@phsa/trainer'
 import { withBackend } from '../backends.js'
 import type { CalibrationReport } from '../calibration/calibration-report.js'
-import { calibrationText } from '../calibration/calibration-text.js'
+import { calibrationText, ownIsBetter } from '../calibration/calibration-text.js'
 import { heldOutPassages } from '../demo/held-out-text.js'
 import { followCalibration } from '../evaluation/follow-evaluation.js'
 import { ExitCode } from '../exit-code.js'
@@ -48,7 +48,10 @@ export async function runCalibrate(folder: string, options: CalibrateOptions): P
         const batches = passages.map((passage) => tokenBatch([passage], punctuation))
         const calibration = await followCalibration(calibrate({ ...options, model, batches, signal: interruption.signal }))
         const changes = calibration.layers.some((layer) => layer?.some(({ lambda, before }) => lambda !== before))
-        const written = dryRun || !(changes || out !== undefined) ? null : await saveLambda(folder, model.phsa, calibration.lambda, { out })
+        const written =
+          dryRun || ownIsBetter(calibration) || !(changes || out !== undefined)
+            ? null
+            : await saveLambda(folder, model.phsa, calibration.lambda, { out })
         const report: CalibrationReport = {
           createdAt: new Date().toISOString(),
           version: packageVersion(),

@@ -1,7 +1,7 @@
 import { stat } from 'node:fs/promises'
 import { type ExportOptions, exportCheckpoint, findCheckpoint } from '@phsa/trainer'
 import { ExitCode } from '../exit-code.js'
-import { prepareFolder } from '../files/prepare-folder.js'
+import { requireFolder } from '../files/prepare-folder.js'
 import { reportJson } from '../report-json.js'
 import { checkpointFolder } from '../training/run-files.js'
 
@@ -19,7 +19,7 @@ export interface ExportCommandOptions {
 export async function runExport(path: string, options: ExportCommandOptions): Promise<ExitCode> {
   const { out, best, weights, dtype, tokenizer, shardGigabytes, json } = options
   const from = await findCheckpoint(await placeOf(path), best ? 'best' : 'newest')
-  await prepareFolder(out)
+  await requireFolder(out)
   const { checkpoint, step } = await exportCheckpoint(from, out, {
     weights,
     dtype,

@@ -55,8 +55,9 @@ function description(corpus: TokenizedCorpus): string {
   const { folder, manifest, reused } = corpus
   const { documents, tokens, shards, badRecords } = manifest
   const found = reused ? ', which were there already' : ''
-  const size = `${formatBytes(shardBytes(corpus))} in ${formatCount(shards.length)} shard${shards.length === 1 ? '' : 's'}`
-  const lines = [`${formatCount(tokens)} tokens of ${formatCount(documents)} documents${found}; ${size} in ${folder}`]
+  const count = (number: number, what: string) => `${formatCount(number)} ${what}${number === 1 ? '' : 's'}`
+  const size = `${formatBytes(shardBytes(corpus))} in ${count(shards.length, 'shard')}`
+  const lines = [`${formatCount(tokens)} tokens of ${count(documents, 'document')}${found}; ${size} in ${folder}`]
   if (badRecords.count > 0) {
     lines.push(`left out, being no documents: ${formatCount(badRecords.count)}`)
     for (const { position, reason } of badRecords.listed) lines.push(`  ${describePosition(position)}: ${reason}`)

@@ -1,4 +1,4 @@
-import type { EvaluationRow, PositionRow, RetrievalRow } from '@phsa/trainer'
+import type { Estimate, EvaluationRow, PositionRow, RetrievalRow } from '@phsa/trainer'
 import { formatPercent } from '../terminal/format.js'
 import { formatTable } from '../terminal/table.js'
 import type { EvalReport, ScoredChoices } from './eval-report.js'
@@ -89,13 +89,23 @@ function choiceTable({ rows }: ScoredChoices): string {
   return formatTable(CHOICE_HEADER, choiceRows(rows))
 }
 
-export const CHOICE_HEADER = ['', 'acc', '+-', 'acc_norm', '+-', 'sequences past A'] as const
+/** A difference of shares in points: "+1.2 (-0.3..2.7)". */
+function pointsText({ mean, interval }: Estimate): string {
+  const points = (share: number) => (100 * share).toFixed(1)
+  return `${mean > 0 ? '+' : ''}${points(mean)}${interval ? ` (${interval.map(points).join('..')})` : ''}`
+}
 
-/** Accuracies with their standard errors as text cells. */
+export const CHOICE_HEADER = ['', 'acc', '+-', 'points over dense', 'acc_norm', '+-', 'points over dense', 'sequences past A'] as const
+
+/** Accuracies with their standard errors, and in points what they are above dense with its 95 % interval, as text cells. */
 export function choiceRows(rows: ScoredChoices['rows']): string[][] {
   return rows.map((row) => [
     variantName(row),
-    ...[row.acc, row.accNorm].flatMap(({ accuracy, standardError }) => [formatPercent(accuracy), formatPercent(standardError)]),
+    ...(['acc', 'accNorm'] as const).flatMap((measure) => [
+      formatPercent(row[measure].accuracy),
+      formatPercent(row[measure].standardError),
+      row.overDense ? pointsText(row.overDense[measure]) : '',
+    ]),
     row.sparseSequences === undefined ? '' : String(row.sparseSequences),
   ])
 }

@@ -8,6 +8,21 @@ import { UsageError } from '../usage-error.js'
  */
 export async function prepareFolder(folder: string): Promise<void> {
   await makeFolder(resolve(folder))
+  await requireFiles(folder)
+}
+
+/**
+ * Finds whether `prepareFolder` would work, and makes nothing.
+ * @returns the folder itself, or the innermost one around it that is there
+ * @throws UsageError naming the folder that does not take it
+ */
+export async function requireFolder(folder: string): Promise<string> {
+  const present = await presentFolder(resolve(folder))
+  await requireFiles(present)
+  return present
+}
+
+async function requireFiles(folder: string): Promise<void> {
   const probe = join(folder, `.phsa-probe-${process.pid}`)
   try {
     await writeFile(probe, '')
@@ -28,11 +43,8 @@ export async function prepareFile(path: string): Promise<void> {
 
 /** Level by level: Node's own recursive mkdir never ends on file systems that refuse new folders as "not found", such as /proc. */
 async function makeFolder(folder: string): Promise<void> {
-  const kind = await kindOf(folder)
-  if (kind === 'folder') return
-  if (kind === 'file') throw new UsageError(`${folder} exists already and is no folder; give another --out.`)
+  if ((await presentFolder(folder)) === folder) return
   const parent = dirname(folder)
-  if (parent === folder) throw new UsageError(`${folder} does not exist; give --out on a drive that does.`)
   await makeFolder(parent)
   try {
     await mkdir(folder)
@@ -40,6 +52,16 @@ async function makeFolder(folder: string): Promise<void> {
     // Another process may have made it meanwhile.
     if ((await kindOf(folder)) !== 'folder') throw refusal(parent, 'takes no folders', cause)
   }
+}
+
+/** The folder, or the innermost one around it that is there. @param folder absolute */
+async function presentFolder(folder: string): Promise<string> {
+  const kind = await kindOf(folder)
+  if (kind === 'folder') return folder
+  if (kind === 'file') throw new UsageError(`${folder} exists already and is no folder; give another --out.`)
+  const parent = dirname(folder)
+  if (parent === folder) throw new UsageError(`${folder} does not exist; give --out on a drive that does.`)
+  return presentFolder(parent)
 }
 
 async function kindOf(path: string): Promise<'folder' | 'file' | undefined> {

@@ -10,9 +10,13 @@ export function worldSize({ WORLD_SIZE }: NodeJS.ProcessEnv): number {
   throw new UsageError(`WORLD_SIZE is ${JSON.stringify(WORLD_SIZE)}; it is the number of processes that train together, from 1.`)
 }
 
-/** Whether this process is the one that writes files and speaks, as a launcher says in RANK, or JOB_COMPLETION_INDEX in a Job of Kubernetes. */
-export function isFirstRank({ RANK, JOB_COMPLETION_INDEX }: NodeJS.ProcessEnv): boolean {
-  return Number(RANK ?? JOB_COMPLETION_INDEX ?? 0) === 0
+/**
+ * Whether this process is the one that writes files and speaks, as a launcher says in RANK, or JOB_COMPLETION_INDEX in a Job of Kubernetes. One that
+ * trains alone is, whatever its number: pods of a Job may each train a model of their own.
+ */
+export function isFirstRank(environment: NodeJS.ProcessEnv): boolean {
+  const { RANK, JOB_COMPLETION_INDEX } = environment
+  return worldSize(environment) === 1 || Number(RANK ?? JOB_COMPLETION_INDEX ?? 0) === 0
 }
 
 /**

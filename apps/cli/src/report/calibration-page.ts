@@ -19,10 +19,10 @@ export function calibrationPage({ model, backend, device, createdAt, tokens, cal
   return htmlPage(
     `PHSA: lambda of ${model}`,
     `<h1>Lambda of ${escapeMarkup(model)}</h1>
-<p class="note">${escapeMarkup(verdictText(calibration))}.</p>
+<p class="note">${escapeMarkup(capital(verdictText(calibration)))}.</p>
 <p>${windows[0]} windows of ${formatCount(tokens)} tokens to choose on, ${windows[1]} held out; ${queries[0]} and ${queries[1]} queries past position ${past}, for each layer and KV head; topK ${topK}. ${escapeMarkup(capital(farText(calibration)))}.</p>
 <p class="muted">Backend ${escapeMarkup(backend)} (${escapeMarkup(device)}); ${escapeMarkup(createdAt)}. ${written === null ? 'No configuration was written.' : `Written to ${escapeMarkup(written)}.`}</p>
-<h2>By layer and head</h2>
+<h2>By layer and head</h2>${calibration.layers.includes(null) ? '\n<p>Layers without values attend densely.</p>' : ''}
 <div class="figures">
 ${calibrationMaps(calibration).map(heatFigure).join('\n')}
 </div>

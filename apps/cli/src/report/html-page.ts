@@ -7,14 +7,16 @@ const STYLE = `
 body{margin:0;background:var(--page);color:var(--text);font:16px/1.55 system-ui,-apple-system,"Segoe UI",sans-serif;-webkit-text-size-adjust:100%}
 main{max-width:1080px;margin:0 auto;padding:20px 16px 60px}
 h1{font-size:1.7rem;line-height:1.2;margin:.4em 0}h2{font-size:1.2rem;margin:2em 0 .4em;border-bottom:1px solid var(--grid);padding-bottom:.25em}
-p{max-width:46em}.muted{color:var(--muted);font-size:.92rem}
+h1,h2,p,strong,figcaption{overflow-wrap:anywhere}p{max-width:46em}.muted{color:var(--muted);font-size:.92rem}
 .figures{display:grid;grid-template-columns:repeat(auto-fit,minmax(min(100%,400px),1fr));gap:20px}
 figure{margin:0;min-width:0}figure svg{display:block;width:100%;height:auto;max-width:620px;overflow:visible}
 figcaption{color:var(--muted);font-size:.9rem;margin-top:4px}
 .legend{display:flex;flex-wrap:wrap;gap:4px 16px;font-size:.9rem;margin:8px 0}.legend span{white-space:nowrap}
 .legend svg{width:14px;height:14px;vertical-align:-2px;margin-right:5px}
-.scroll{overflow-x:auto;width:fit-content;max-width:100%;border:1px solid var(--grid);border-radius:8px}.scroll svg{display:block;max-width:none;width:auto;height:auto}
+.scroll{overflow-x:auto;width:fit-content;max-width:100%;border:1px solid var(--grid);border-radius:8px}.scroll svg{display:block;max-width:none;width:auto;height:auto}.figures+.scroll{margin-top:16px}
+.scroll pre{margin:0;padding:10px 12px}
 table{border-collapse:collapse;font-size:.93rem;font-variant-numeric:tabular-nums}th,td{padding:5px 12px;text-align:right;border-bottom:1px solid var(--grid);white-space:nowrap}
+tbody tr:last-child>*{border-bottom:0}.wraps td{white-space:normal;overflow-wrap:anywhere}
 th:first-child,td:first-child{text-align:left}thead th{color:var(--muted);font-weight:600}
 blockquote{margin:.5em 0;padding:.7em 1em;background:var(--surface);border-left:3px solid var(--grid);border-radius:4px;white-space:pre-wrap;overflow-wrap:anywhere}
 blockquote b{font-weight:650}
@@ -46,11 +48,11 @@ export function figure(drawing: string, caption: string, title?: string): string
   return `<figure>${heading}${drawing}<figcaption>${escapeMarkup(caption)}</figcaption></figure>`
 }
 
-/** A table; the first column is text, the others numbers. */
-export function htmlTable(header: readonly string[], rows: readonly (readonly string[])[]): string {
+/** A table; the first column is text, the others numbers. @param wraps for few columns with words in them: a phone shows all of it without scrolling */
+export function htmlTable(header: readonly string[], rows: readonly (readonly string[])[], wraps = false): string {
   const heads = header.map((cell) => `<th scope="col">${escapeMarkup(cell)}</th>`).join('')
   const lines = rows.map((row) => `<tr>${row.map((cell) => `<td>${escapeMarkup(cell)}</td>`).join('')}</tr>`).join('\n')
-  return `<div class="scroll" tabindex="0"><table><thead><tr>${heads}</tr></thead><tbody>\n${lines}\n</tbody></table></div>`
+  return `<div class="scroll" tabindex="0"><table${wraps ? ' class="wraps"' : ''}><thead><tr>${heads}</tr></thead><tbody>\n${lines}\n</tbody></table></div>`
 }
 
 export interface LegendEntry {

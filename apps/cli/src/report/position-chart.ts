@@ -41,11 +41,24 @@ export function positionChart(rows: readonly PositionRow[]): string {
         Plot.ruleX(points, { x: 'range', y1: 'low', y2: 'high', stroke, strokeOpacity: 0.4 }),
         Plot.line(points, { x: 'range', y: 'mean', z: 'variant', stroke, strokeWidth: 2 }),
         Plot.dot(points, { x: 'range', y: 'mean', fill: stroke }),
-        Plot.text(
-          points.filter(({ range }) => range === ranges.at(-1)),
-          { x: 'range', y: 'mean', text: 'topK', fill: stroke, textAnchor: 'start', dx: 8 },
-        ),
+        Plot.text(readableLabels(points.filter(({ range }) => range === ranges.at(-1))), {
+          x: 'range',
+          y: 'mean',
+          text: 'topK',
+          fill: color.text,
+          textAnchor: 'start',
+          dx: 8,
+        }),
       ],
     }),
+  )
+}
+
+/** The ends of lines that get their label: of those with the same budget that end at one height, the first. */
+function readableLabels<End extends { readonly topK: string; readonly mean: number }>(ends: readonly End[]): End[] {
+  const means = ends.map(({ mean }) => mean)
+  const near = (Math.max(0, ...means) - Math.min(0, ...means)) / 12
+  return ends.filter(
+    ({ topK, mean }, index) => !ends.slice(0, index).some((other) => other.topK === topK && Math.abs(other.mean - mean) < near),
   )
 }

@@ -1,7 +1,7 @@
 import { SingleBar } from 'cli-progress'
 import { formatDuration } from './format.js'
 import { isLive } from './is-live.js'
-import { progressLine } from './progress-line.js'
+import { inUnit, progressLine } from './progress-line.js'
 
 export interface Progress {
   /** @param note what is worth knowing now: the loss, tokens a second */
@@ -12,8 +12,10 @@ export interface Progress {
 
 export interface ProgressOptions {
   readonly label: string
-  /** Number of steps. */
+  /** Number of steps, or of what `unit` says. */
   readonly total: number
+  /** What is counted, where it is no steps: KiB for instance. */
+  readonly unit?: string
   /** Whether steps take about the same time: then the time left follows the median of the last ones, which a slow one among them does not move. */
   readonly steady?: boolean
   readonly stream?: NodeJS.WriteStream
@@ -29,9 +31,9 @@ export function startProgress(options: ProgressOptions): Progress {
   return isLive(stream) ? barProgress(options, stream) : lineProgress(options, stream)
 }
 
-function barProgress({ label, total, steady, now = Date.now }: ProgressOptions, stream: NodeJS.WriteStream): Progress {
+function barProgress({ label, total, unit, steady, now = Date.now }: ProgressOptions, stream: NodeJS.WriteStream): Progress {
   const bar = new SingleBar({
-    format: (_, { value }, { left, note }) => progressLine({ label, done: value, total, left, note }, stream.columns || 80),
+    format: (_, { value }, { left, note }) => progressLine({ label, done: value, total, unit, left, note }, stream.columns || 80),
     hideCursor: true,
     linewrap: false,
     stream,
@@ -46,16 +48,21 @@ function barProgress({ label, total, steady, now = Date.now }: ProgressOptions, 
   }
 }
 
-function lineProgress({ label, total, steady, interval = 10, now = Date.now }: ProgressOptions, stream: NodeJS.WriteStream): Progress {
+function lineProgress(
+  { label, total, unit, steady, interval = 10, now = Date.now }: ProgressOptions,
+  stream: NodeJS.WriteStream,
+): Progress {
   const started = now()
   const timeLeft = new TimeLeft(started, steady)
   let printed = Number.NEGATIVE_INFINITY
   let last: { done: number; note: string } | undefined
-  const print = (done: number, note: string) => {
-    const left = done < total ? `, ${timeLeft.after(done, total, now())} left` : `, took ${formatDuration((now() - started) / 1000)}`
-    stream.write(`${label}: ${done}/${total}${left}${note ? ` | ${note}` : ''}\n`)
+  const print = (done: number, note: string, isOver = steady) => {
+    // All may be counted before all is done, of steps aside: what it took is known at the end.
+    const took = isOver ? `, took ${formatDuration((now() - started) / 1000)}` : ''
+    const left = done < total ? `, ${timeLeft.after(done, total, now())} left` : took
+    stream.write(`${label}: ${done}/${total}${inUnit(unit)}${left}${note ? ` | ${note}` : ''}\n`)
     printed = now()
-    last = undefined
+    if (done < total || isOver) last = undefined
   }
   return {
     update(done, note = '') {
@@ -64,7 +71,7 @@ function lineProgress({ label, total, steady, interval = 10, now = Date.now }: P
       if (now() - printed >= interval * 1000) print(done, note)
     },
     stop() {
-      if (last) print(last.done, last.note)
+      if (last) print(last.done, last.note, true)
     },
   }
 }

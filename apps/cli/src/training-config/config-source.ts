@@ -1,5 +1,5 @@
 import { dirname, resolve } from 'node:path'
-import { isMap, isNode, isScalar, isSeq, LineCounter, type Node, type Pair, parseDocument } from 'yaml'
+import { type Document, isMap, isNode, isScalar, isSeq, LineCounter, type Node, type Pair, parseDocument } from 'yaml'
 import { readText } from '../read-text.js'
 import { ConfigError, type SettingPath } from './config-problem.js'
 
@@ -26,12 +26,29 @@ export async function readConfigFile(file: string): Promise<ConfigSource> {
   }
   // One error of syntax makes others behind it: the first is the one to mend.
   const [error] = document.errors
-  if (error) throw new ConfigError([{ path: [], message: `this is no valid YAML: ${error.message}.` }], () => at(error.pos[0]))
+  if (error?.code === 'MULTIPLE_DOCS') {
+    const message = 'a second document begins here (---), and a file holds one run; give it a file of its own.'
+    throw new ConfigError([{ path: [], message }], () => at(error.pos[0]))
+  }
+  if (error) throw noYaml(error, at(error.pos[0]))
   return {
-    value: withoutNulls(document.toJS()),
+    value: withoutNulls(plainValue(document, file)),
     base: dirname(resolve(file)),
     where: (path) => at(offsetOf(document.contents, path)),
   }
+}
+
+/** @throws ConfigError for an alias of nothing, aliases that would grow without measure, and what cannot be merged */
+function plainValue(document: Document.Parsed, file: string): unknown {
+  try {
+    return document.toJS()
+  } catch (error) {
+    throw noYaml(error as Error, file)
+  }
+}
+
+function noYaml({ message }: Error, where: string): ConfigError {
+  return new ConfigError([{ path: [], message: `this is no valid YAML: ${message.replace(/\.$/, '')}.` }], () => where)
 }
 
 /** Offset of the key that a path ends with, or of the last part of the path that was written. */

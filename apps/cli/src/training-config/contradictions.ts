@@ -11,7 +11,7 @@ export interface Contradiction extends ConfigProblem {
 export function* contradictions(config: TrainConfig): Generator<Contradiction> {
   yield* inRun(config.run)
   yield* inDistillation(config.distillation)
-  const { optimizer, checkpoint, validation, evaluation, gpus = 1, backend = 'cuda' } = config
+  const { optimizer, checkpoint, validation, evaluation, ema, gpus = 1, backend = 'cuda' } = config
   if (optimizer.decay !== 'wsd' && optimizer.decayShare !== undefined) {
     const message = `optimizer.decayShare goes with decay wsd; with decay ${optimizer.decay} the rate falls over the whole run. Leave it out, or set decay to wsd.`
     yield { path: ['optimizer', 'decayShare'], beside: ['optimizer', 'decay'], message }
@@ -19,6 +19,11 @@ export function* contradictions(config: TrainConfig): Generator<Contradiction> {
   if (checkpoint.best === 'validation' && !validation) {
     const message = 'checkpoint.best is validation, but there is no validation; add that section, or leave best out.'
     yield { path: ['checkpoint', 'best'], beside: ['validation'], message }
+  }
+  if (ema?.validate && !validation) {
+    const message =
+      'ema.validate measures validation with the averaged weights, but there is no validation; add that section, or leave validate out.'
+    yield { path: ['ema', 'validate'], beside: ['validation'], message }
   }
   if (evaluation) yield* inEvaluation(evaluation)
   if (gpus > 1 && backend !== 'cuda') {

@@ -41,6 +41,7 @@ export const FLAG_SETTINGS = {
   peakTflops: 'watching.peakTeraflops',
   resume: 'run.start',
   resumeOrStart: 'run.start',
+  orOlder: 'run.orOlder',
 } as const satisfies Readonly<Record<string, string>>
 
 /** The options that were typed, without defaults. */
@@ -99,7 +100,8 @@ function flagValue(flag: string, setting: string, content: unknown, folder: stri
   if (flag === 'resumeOrStart') return 'resume-or-start'
   if (typeof content !== 'string') return content
   if (flag === 'schedule') return scheduleStages(content)
-  return isPathSetting(setting) ? resolve(folder, content) : content
+  // An empty path would become the folder: the parser refuses it as it is.
+  return isPathSetting(setting) && content !== '' ? resolve(folder, content) : content
 }
 
 /** sequenceTokens -> "--sequence-tokens". */

@@ -18,7 +18,9 @@ export interface ParsedConfig {
 export function parseConfig(value: unknown): ParsedConfig {
   const parsed = trainConfig.safeParse(value ?? {}, { reportInput: true })
   if (parsed.success) return { config: parsed.data, problems: [] }
-  const issues = parsed.error.issues.flatMap((issue) => [...innermost(issue)])
+  // A number that is too large is one issue as an integer and another by its bound, in the same words.
+  const found = parsed.error.issues.flatMap((issue) => [...innermost(issue)])
+  const issues = [...new Map(found.map((problem) => [problem.message, problem])).values()]
   // What is right is still worth checking: what is wrong gives way to its default.
   const rest = structuredClone(value ?? {})
   for (const { path } of issues) remove(rest, path)

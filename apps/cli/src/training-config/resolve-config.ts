@@ -21,7 +21,7 @@ export interface ResolvedRun {
 
 /**
  * The one way from what was typed to a run: a configuration file, or texts with defaults for everything else; options of the command line come before
- * both. Everything is checked, and nothing is made but an empty output folder.
+ * both. Everything is checked, and nothing is made.
  * @param probe opens and closes the backend of a configuration: its reasons are listed beside the other problems
  * @throws ConfigError with every problem; UsageError for files that do not go together
  */

@@ -108,7 +108,7 @@ const place = path(
 const source = section({
   path: z.union([place, z.array(place).min(1, { error: 'a path, or a list of paths' })], { error: 'a path, or a list of paths' }),
   name: text('a name')
-    .regex(/^[\w.-]+$/, { error: 'a name of letters, digits, points, - and _' })
+    .regex(/^[\w-][\w.-]*$/, { error: 'a name of letters, digits, points, - and _, which does not begin with a point' })
     .optional()
     .describe('What reports call it, and its folder of tokens. Default: the name of its file or folder.'),
   weight: number(1e-6, 1e6)

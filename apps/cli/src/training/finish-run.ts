@@ -52,8 +52,9 @@ export async function finishRun(end: RunEnd): Promise<ExitCode> {
 
 async function sayInterrupted(end: RunEnd): Promise<ExitCode> {
   const { plan, last } = end
-  const step = last?.step ?? 0
-  const checkpoint = last?.checkpoint ?? (await listCheckpoints(checkpointFolder(plan.config.out))).at(-1)?.path
+  const newest = (await listCheckpoints(checkpointFolder(plan.config.out))).at(-1)
+  const step = last?.step ?? newest?.step ?? 0
+  const checkpoint = last?.checkpoint ?? newest?.path
   say(
     end,
     `interrupted after step ${step} of ${plan.steps}; checkpoint: ${checkpoint ?? 'none yet'}. Continue with the same command and ${checkpoint ? '--resume' : '--resume-or-start'}.`,

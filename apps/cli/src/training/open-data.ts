@@ -1,5 +1,5 @@
 import { setTimeout } from 'node:timers/promises'
-import { isTokenizedCorpus, mixtureOf, ShardedDataset, type TrainingData } from '@phsa/trainer'
+import { describePosition, isTokenizedCorpus, mixtureOf, ShardedDataset, type TrainingData } from '@phsa/trainer'
 import { formatCount } from '../terminal/format.js'
 import type { DataSource } from '../training-config/data-plan.js'
 import type { TrainPlan } from '../training-config/train-plan.js'
@@ -70,8 +70,7 @@ function describeBadRecords(parts: readonly ShardedDataset[]): string | undefine
   const reports = parts.map(({ manifest }) => manifest.badRecords)
   const count = reports.reduce((sum, report) => sum + report.count, 0)
   if (count === 0) return undefined
-  const [first] = reports.flatMap(({ listed }) => listed)
-  const { file, line, row } = first.position
-  const where = line === undefined ? `${file}${row === undefined ? '' : ` row ${row}`}` : `${file}:${line}`
-  return `${formatCount(count)} records are no documents and were left out, the first of them ${where}: ${first.reason}`
+  const [{ position, reason }] = reports.flatMap(({ listed }) => listed)
+  const records = count === 1 ? '1 record is no document and was' : `${formatCount(count)} records are no documents and were`
+  return `${records} left out, the first in ${describePosition(position)}: ${reason}`
 }

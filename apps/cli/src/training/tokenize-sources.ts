@@ -42,9 +42,9 @@ export async function tokenizeSources({ tokenizerFolder, workers, ...options }: 
   const show = (event: CorpusProgress) => {
     if (bar?.stage !== event.stage) {
       bar?.progress.stop()
-      bar = { stage: event.stage, progress: startProgress({ label: event.stage, total: Math.ceil(event.totalBytes / KIB) }) }
+      bar = { stage: event.stage, progress: startProgress({ label: event.stage, total: Math.ceil(event.totalBytes / KIB), unit: 'KiB' }) }
     }
-    bar.progress.update(Math.ceil(event.doneBytes / KIB), event.stage === 'tokenizing' ? describe(event) : 'KiB')
+    bar.progress.update(Math.ceil(event.doneBytes / KIB), event.stage === 'tokenizing' ? describe(event) : '')
     shownAt = performance.now()
     last = undefined
   }
@@ -72,6 +72,6 @@ async function usualWorkers({ sources, split }: Pick<TokenizeCorpusOptions, 'sou
 }
 
 function describe({ tokens, tokensPerSecond, badRecords }: CorpusProgress): string {
-  const bad = badRecords === 0 ? '' : ` | ${formatCount(badRecords)} bad records`
-  return `KiB | ${formatCount(tokens)} tokens | ${formatCount(tokensPerSecond)} tokens/s${bad}`
+  const bad = badRecords === 0 ? '' : ` | ${formatCount(badRecords)} bad record${badRecords === 1 ? '' : 's'}`
+  return `${formatCount(tokens)} tokens | ${formatCount(tokensPerSecond)} tokens/s${bad}`
 }

@@ -15,11 +15,18 @@ test('how many processes there are, and how many to start', () => {
 })
 
 test('who writes', () => {
-  expect([isFirstRank({}), isFirstRank({ RANK: '0' }), isFirstRank({ RANK: '1' }), isFirstRank({ JOB_COMPLETION_INDEX: '2' })]).toEqual([
+  const isFirst = (place: NodeJS.ProcessEnv) => isFirstRank({ WORLD_SIZE: '4', ...place })
+  expect([isFirst({}), isFirst({ RANK: '0' }), isFirst({ RANK: '1' }), isFirst({ JOB_COMPLETION_INDEX: '2' })]).toEqual([
     true,
     true,
     false,
     false,
+  ])
+  // Pods of a Job that train a model each.
+  expect([isFirstRank({}), isFirstRank({ JOB_COMPLETION_INDEX: '2' }), isFirstRank({ WORLD_SIZE: '1', RANK: '1' })]).toEqual([
+    true,
+    true,
+    true,
   ])
 })
 

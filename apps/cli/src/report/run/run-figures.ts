@@ -8,9 +8,11 @@ export function runFigures(steps: readonly LoggedStep[]): [what: string, value: 
   // A hundredth of the run, so that one odd step does not stand for its end.
   const share = Math.max(1, Math.ceil(trained.length / 100))
   const validated = steps.flatMap(({ step, validation }) => (validation ? [{ step, perplexity: validation.perplexity }] : []))
-  const best = validated.toSorted((left, right) => left.perplexity - right.perplexity)[0]
-  const recall = steps.findLast((step) => step.recall !== undefined)?.recall
-  const lambda = steps.findLast((step) => step.lambda !== undefined)?.lambda
+  const best = validated
+    .filter(({ perplexity }) => Number.isFinite(perplexity))
+    .toSorted((left, right) => left.perplexity - right.perplexity)[0]
+  const recall = steps.findLast((step) => Number.isFinite(step.recall?.mean))?.recall
+  const lambda = steps.findLast((step) => Number.isFinite(step.lambda?.mean))?.lambda
   const used = steps.flatMap(({ mfu }) => mfu ?? [])
   const skipped = steps.filter((step) => step.skipped).length
   const seconds = steps.reduce(
@@ -32,7 +34,7 @@ export function runFigures(steps: readonly LoggedStep[]): [what: string, value: 
       : []),
     ...(best
       ? [
-          row('validation perplexity, last', validated[validated.length - 1].perplexity.toFixed(3)),
+          row('validation perplexity, last', perplexityText(validated[validated.length - 1])),
           row('validation perplexity, best', `${best.perplexity.toFixed(3)} after step ${formatCount(best.step)}`),
         ]
       : []),
@@ -43,6 +45,10 @@ export function runFigures(steps: readonly LoggedStep[]): [what: string, value: 
     ['skipped steps', formatCount(skipped)],
     ['loss spikes', formatCount(steps.filter((step) => step.spike).length)],
   ]
+}
+
+function perplexityText({ perplexity }: { readonly perplexity: number }): string {
+  return Number.isFinite(perplexity) ? perplexity.toFixed(3) : 'not finite'
 }
 
 const row = (what: string, value: string): [string, string] => [what, value]

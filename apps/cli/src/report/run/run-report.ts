@@ -22,7 +22,7 @@ export function runReport(name: string, steps: readonly LoggedStep[], configurat
     `Training of ${name}`,
     [
       `<h1>Training of ${escapeMarkup(name)}</h1>\n<p>Through step ${formatCount(last.step)}, ${formatCount(last.tokens)} tokens. Shaded in curves: steps with sparse attention. Thick lines through pale ones are running means.</p>`,
-      htmlTable(['figure', 'value'], runFigures(steps)),
+      htmlTable(['figure', 'value'], runFigures(steps), true),
       `<h2>Curves</h2>\n${markLegend(steps)}<div class="figures">\n${charts(steps).join('\n')}\n</div>`,
       incidents(steps),
       configuration === undefined
@@ -157,5 +157,5 @@ function incidents(steps: readonly LoggedStep[]): string {
       spike ? spike.expected.toFixed(4) : '',
     ])
   const more = odd.length > LISTED ? `\n<p class="muted">The last ${LISTED} of ${formatCount(odd.length)}.</p>` : ''
-  return `<h2>Skips and spikes</h2>\n${htmlTable(['step', 'what', 'loss', 'expected'], rows)}${more}`
+  return `<h2>Skips and spikes</h2>\n${htmlTable(['step', 'what', 'loss', 'expected'], rows, true)}${more}`
 }

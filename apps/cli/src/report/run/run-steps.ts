@@ -18,7 +18,8 @@ export async function readSteps(path: string): Promise<LoggedStep[]> {
     for await (const line of createInterface({ input: createReadStream(path), crlfDelay: Number.POSITIVE_INFINITY })) {
       count++
       // Only the last line of a log can be unfinished.
-      if (damaged !== undefined) throw new UsageError(`${path} is no step log: line ${damaged} is no step.`)
+      if (damaged !== undefined)
+        throw new UsageError(`${path} is no step log: line ${damaged} is no step; give the --out folder of a run, or its log.jsonl.`)
       const step = parseStep(line)
       if (step) steps.push(step)
       else damaged = count
@@ -38,17 +39,20 @@ export async function readSteps(path: string): Promise<LoggedStep[]> {
 
 function parseStep(line: string): LoggedStep | undefined {
   try {
-    const step = JSON.parse(line) as Partial<Record<keyof LoggedStep, unknown>> | null
+    const step = JSON.parse(line) as Record<string, unknown> | null
     if (typeof step?.step !== 'number' || typeof step.tokens !== 'number') return undefined
-    const { loss, gradientNorm, distillationLoss } = step
-    return {
-      ...(step as unknown as LoggedStep),
-      loss: Number(loss ?? Number.NaN),
-      gradientNorm: Number(gradientNorm ?? Number.NaN),
-      ...(distillationLoss === undefined ? {} : { distillationLoss: Number(distillationLoss ?? Number.NaN) }),
-    }
+    return withNumbers(step) as unknown as LoggedStep
   } catch (error) {
     if (error instanceof SyntaxError) return undefined
     throw error
   }
+}
+
+/** Every null was a number that was not finite: JSON has no other word for it. */
+function withNumbers(values: Readonly<Record<string, unknown>>): Record<string, unknown> {
+  const restored = (value: unknown): unknown => {
+    if (value === null) return Number.NaN
+    return typeof value === 'object' && !Array.isArray(value) ? withNumbers(value as Record<string, unknown>) : value
+  }
+  return Object.fromEntries(Object.entries(values).map(([name, value]) => [name, restored(value)]))
 }

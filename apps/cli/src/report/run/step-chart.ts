@@ -61,7 +61,7 @@ export function stepChart({ label, name, lines, steps: [first, last], sparse = [
           fill: color.phsa,
           fillOpacity: 0.09,
         }),
-        Plot.tickX(thinMarks(marks, first, last), { x: 'step', stroke: 'stroke', strokeOpacity: 0.7, insetBottom: 215 }),
+        Plot.tickX(thinMarks(marks, first, last), { x: 'step', stroke: 'stroke', strokeWidth: 2, insetBottom: 215 }),
         ...thin.flatMap(drawLine),
       ],
       color: { type: 'identity' },

@@ -1,0 +1,94 @@
+import { basename, resolve } from 'node:path'
+import type { DType } from '@phsa/core'
+import { type ApiKey, createServer, type InferenceServer, requireSafeAddress, type ServerOptions } from '@phsa/server'
+import { withBackend } from '../backends.js'
+import { ExitCode } from '../exit-code.js'
+import { type Interruption, interruptible } from '../interruption.js'
+import { loadTextModel, type TextModel } from '../load-text-model.js'
+import { reportJsonLine } from '../report-json.js'
+import { type CacheChoice, cacheTokens } from '../serving/cache-tokens.js'
+import { describeServer, serverText } from '../serving/describe-server.js'
+import { readKeyFile } from '../serving/read-key-file.js'
+import { UsageError } from '../usage-error.js'
+
+export interface ServeOptions extends CacheChoice {
+  readonly model: string
+  readonly modelName?: string
+  readonly backend?: string
+  readonly dtype?: DType
+  readonly host: string
+  readonly port: number
+  readonly apiKeyFile?: string
+  readonly maxConcurrent?: number
+  readonly queue?: number
+  readonly prefillChunk?: number
+  readonly grace: number
+  readonly topK?: number
+  readonly dense?: boolean
+  readonly log?: boolean
+  readonly json?: boolean
+}
+
+/** Serves a model folder until a signal, or until it cannot go on. */
+export async function runServe(options: ServeOptions): Promise<ExitCode> {
+  const keys = options.apiKeyFile === undefined ? [] : await readKeyFile(options.apiKeyFile)
+  requireRoom(options)
+  // The server asks too, but only after minutes of loading.
+  requireSafeAddress(options.host, keys.length > 0)
+  const modelName = options.modelName ?? basename(resolve(options.model))
+  const serve = async (interruption: Interruption) =>
+    withBackend(options.backend, async (backend) => {
+      const loaded = await loadTextModel(options.model, { backend, dtype: options.dtype })
+      try {
+        if (interruption.requested) return ExitCode.interrupted
+        const server = await createServer(serverOptions(loaded, { ...options, modelName }, keys))
+        const description = describeServer(server, loaded.model, modelName, keys.length)
+        process.stdout.write(options.json ? reportJsonLine(description) : serverText(description))
+        return await serveUntilStopped(server, interruption, options.grace)
+      } finally {
+        loaded.model.dispose()
+      }
+    })
+  return interruptible(serve, 'taking no more requests, finishing those that run')
+}
+
+function requireRoom({ prefillChunk, maxConcurrent = 1 }: ServeOptions): void {
+  if (prefillChunk === undefined || prefillChunk >= maxConcurrent) return
+  throw new UsageError(
+    `--prefill-chunk is ${prefillChunk}; a step takes a token of each request, ${maxConcurrent} with --max-concurrent. Give as many at least.`,
+  )
+}
+
+function serverOptions(loaded: TextModel, options: ServeOptions, keys: readonly ApiKey[]): ServerOptions {
+  const { model, punctuation, generation } = loaded
+  if (generation.unsupported) {
+    process.stderr.write(`generation_config.json sets ${generation.unsupported.join(', ')}, which is not followed\n`)
+  }
+  const { topK, dense } = options
+  return {
+    model,
+    punctuation,
+    tokenizerFolder: options.model,
+    modelName: options.modelName,
+    host: options.host,
+    port: options.port,
+    maxTokens: options.maxTokens,
+    cacheTokens: cacheTokens(model, options),
+    maxSequences: options.maxConcurrent,
+    maxWaiting: options.queue,
+    stepTokens: options.prefillChunk,
+    defaultAttention: dense ? 'dense' : topK === undefined ? undefined : { topK },
+    api: { keys, ...(generation.sampling && { sampling: generation.sampling }) },
+    log: options.log,
+  }
+}
+
+/** @returns ok where every request ended by itself @throws what the engine or the thread of HTTP failed with */
+async function serveUntilStopped(server: InferenceServer, { signal }: Interruption, graceSeconds: number): Promise<ExitCode> {
+  const stopped = new Promise<void>((resolve) => {
+    if (signal.aborted) resolve()
+    else signal.addEventListener('abort', () => resolve())
+  })
+  await Promise.race([stopped, server.ended])
+  return (await server.drain(graceSeconds * 1000)) ? ExitCode.ok : ExitCode.interrupted
+}

@@ -1,0 +1,67 @@
+import { type ChildProcess, spawn } from 'node:child_process'
+import { once } from 'node:events'
+import { createRequire } from 'node:module'
+import { fileURLToPath, pathToFileURL } from 'node:url'
+
+const main = fileURLToPath(new URL('../src/main.ts', import.meta.url))
+const tsx = pathToFileURL(createRequire(import.meta.url).resolve('tsx')).href
+const scripts = new URL('../../../scripts/', import.meta.url)
+const imports = [tsx, ...['raw-imports.mjs', 'thread-imports.mjs'].map((name) => new URL(name, scripts).href)]
+const tsconfig = fileURLToPath(new URL('../tsconfig.json', import.meta.url))
+
+/** What `phsa serve --json` prints when it listens. */
+export interface Listening {
+  readonly url: string
+  readonly model: string
+  readonly cacheTokens: number
+  readonly limits: { readonly maxTokens: number; readonly maxWaiting: number }
+  readonly keys: number
+}
+
+/** `phsa serve` from its sources, in a process of its own. */
+export class ServeProcess {
+  readonly #child: ChildProcess
+  /** Exit code, when it has ended. */
+  readonly code: Promise<number | null>
+  stdout = ''
+  stderr = ''
+
+  constructor(args: readonly string[]) {
+    const command = [
+      ...imports.flatMap((url) => ['--import', url]),
+      main,
+      'serve',
+      '--backend',
+      'reference',
+      '--port',
+      '0',
+      '--json',
+      ...args,
+    ]
+    this.#child = spawn(process.execPath, command, {
+      env: { ...process.env, TSX_TSCONFIG_PATH: tsconfig },
+      stdio: ['ignore', 'pipe', 'pipe'],
+    })
+    for (const name of ['stdout', 'stderr'] as const) {
+      this.#child[name]?.setEncoding('utf8').on('data', (text: string) => {
+        this[name] += text
+      })
+    }
+    this.code = once(this.#child, 'close').then(([code]) => code)
+  }
+
+  /** Waits until it listens. @throws Error with stderr where it ends before */
+  async listening(): Promise<Listening> {
+    const ended = this.code.then((code) => {
+      throw new Error(`phsa serve ended with ${code}: ${this.stderr}`)
+    })
+    // Its end is no failure once it listened.
+    ended.catch(() => undefined)
+    while (!this.stdout.includes('\n')) await Promise.race([once(this.#child.stdout!, 'data'), ended])
+    return JSON.parse(this.stdout)
+  }
+
+  signal(name: NodeJS.Signals): void {
+    this.#child.kill(name)
+  }
+}
