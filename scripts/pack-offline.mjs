@@ -81,6 +81,9 @@ async function bundleCommand() {
     silent: true,
     entry: {
       main: join(cli, 'dist/main.js'),
+      // Found beside the program by the names that they have in their packages.
+      'encode-process': join(cli, 'dist/encode-process.js'),
+      'http-worker': join(root, 'packages/server/dist/http-worker.js'),
       'bench-attention': join(root, 'benchmarks/attention/main.ts'),
       'bench-decode': join(root, 'benchmarks/decode/main.ts'),
       'bench-model': join(root, 'benchmarks/model/main.ts'),

@@ -1,9 +1,10 @@
-// `npm run soak`: what takes too long for `npm test`. Two subjects; both, unless one is named.
+// `npm run soak`: what takes too long for `npm test`. Three subjects; all, unless one is named.
 //
 // npm run soak -- fuzz --inputs 100000 --seed 7        everything that reads a model's files, that many inputs; writes benchmarks/results/fuzz.json
 // node scripts/soak.mjs fuzz --seconds 60              as many as fit; writes nothing
 // node scripts/soak.mjs fuzz --seed 7 --input 4711     one input again
 // npm run soak -- training --kills 200 --seed 7        training processes that are killed; writes benchmarks/results/soak-training.json
+// npm run soak -- serving --clients 500 --seconds 1800  clients against a server, a third of which leave; writes benchmarks/results/soak-serving.json
 import { spawn } from 'node:child_process'
 import { mkdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { availableParallelism, cpus } from 'node:os'
@@ -20,16 +21,16 @@ const PEAK_MEGABYTES = 1500
 /** Failed inputs are written here. */
 const cache = join(root, 'node_modules/.cache/fuzz')
 
-/** @typedef {{ seed: number, inputs: number, seconds: number, first: number, kills: number }} Amount */
+/** @typedef {{ seed: number, inputs: number, seconds: number, first: number, kills: number, clients: number }} Amount */
 /** @typedef {{ index: number, fault: string, folder: string }} Failure */
 /** @typedef {{ inputs: number, counts: Record<string, number>, failed: Failure[], slowest: { milliseconds: number, index: number }, peakMegabytes: number }} Result */
 
 /** @type {Record<string, (amount: Amount) => Promise<boolean>>} By subject; each gives true when it found nothing. */
-const jobs = { fuzz, training }
+const jobs = { fuzz, training, serving }
 
 const text = /** @type {const} */ ({ type: 'string' })
 const { values, positionals } = parseArgs({
-  options: { inputs: text, seconds: text, seed: text, input: text, kills: text },
+  options: { inputs: text, seconds: text, seed: text, input: text, kills: text, clients: text },
   allowPositionals: true,
 })
 const stranger = positionals.find((name) => !Object.hasOwn(jobs, name))
@@ -41,11 +42,12 @@ const usual = values.seconds === undefined ? 100_000 : Number.MAX_SAFE_INTEGER
 const inputs = input === undefined ? (values.inputs === undefined ? usual : wholeNumber('inputs', values.inputs)) : input + 1
 
 const kills = values.kills === undefined ? 200 : wholeNumber('kills', values.kills)
+const clients = values.clients === undefined ? 100 : wholeNumber('clients', values.clients)
 
 let sound = true
 for (const name of positionals.length > 0 ? positionals : Object.keys(jobs)) {
   console.log(`soak: ${name}, seed ${seed}`)
-  sound = (await jobs[name]({ seed, inputs, seconds, first: input ?? 0, kills })) && sound
+  sound = (await jobs[name]({ seed, inputs, seconds, first: input ?? 0, kills, clients })) && sound
 }
 process.exit(sound ? 0 : 1)
 
@@ -179,6 +181,28 @@ async function training({ seed, kills }) {
   const sources = ['packages/core/src', 'packages/model/src', 'packages/trainer', 'scripts/soak.mjs']
   writeResult('soak-training', { ...provenance(sources), command: again, seed, ...report, failed: 0, seconds: elapsed })
   return true
+}
+
+/** @param {Amount} amount */
+async function serving({ seed, seconds, clients }) {
+  const duration = Number.isFinite(seconds) ? seconds : 60
+  const child = startScript('../packages/server/test/soak/serving-soak.ts', [], [clients, duration, seed].map(String))
+  let printed = ''
+  child.stdout?.setEncoding('utf8').on('data', (text) => {
+    printed += text
+  })
+  const code = await new Promise((resolve) => child.on('close', resolve))
+  if (code !== 0) return false
+  const { faults, ...report } = JSON.parse(printed)
+  for (const fault of faults) console.error(fault)
+  const { finished, left, refused, fuzzed, healthMilliseconds } = report
+  console.log(
+    `${finished} streams as alone, ${left} that were left, ${refused} refused with 429, ${fuzzed} fuzzed requests; /health p99 ${healthMilliseconds.p99.toFixed(1)} ms; ${faults.length} faults`,
+  )
+  const again = `npm run soak -- serving --clients ${clients} --seconds ${duration} --seed ${seed}`
+  const sources = ['packages/core/src', 'packages/model/src', 'packages/server', 'scripts/soak.mjs']
+  writeResult('soak-serving', { ...provenance(sources), command: again, seed, ...report, faults: faults.length })
+  return faults.length === 0
 }
 
 /**
