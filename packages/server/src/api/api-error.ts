@@ -12,11 +12,12 @@ export interface ApiErrorDetails {
 }
 
 /** Statuses that the API answers with on purpose; 499 is only ever logged: the client has left. */
-export type ErrorStatus = 400 | 401 | 404 | 413 | 415 | 429 | 499 | 500 | 503
+export type ErrorStatus = 400 | 401 | 403 | 404 | 413 | 415 | 429 | 499 | 500 | 503
 
 const TYPES: Readonly<Record<ErrorStatus, string>> = {
   400: 'invalid_request_error',
   401: 'authentication_error',
+  403: 'permission_error',
   404: 'not_found_error',
   413: 'invalid_request_error',
   415: 'invalid_request_error',

@@ -7,6 +7,7 @@ import { cors } from 'hono/cors'
 import { routePath } from 'hono/route'
 import type { ContentfulStatusCode } from 'hono/utils/http-status'
 import type { EngineClient } from '../engine/engine-client.js'
+import { isLoopback } from '../listen/is-loopback.js'
 import { answerTokenizer } from './answer-tokenizer.js'
 import type { ApiContext } from './api-context.js'
 import type { ApiEnvironment } from './api-environment.js'
@@ -63,6 +64,7 @@ export function createApi({ engine, tokenizer, modelName, settings: given }: Api
   app.get('/health/ready', (c) => ready(c, settings.phase()))
   app.get('/health/live', (c) => live(c, settings.phase()))
 
+  app.use(askedLocally(context))
   app.use(authenticated(context))
   app.use(bodyLimit({ maxSize: settings.maxBodyBytes, onError: () => tooLarge(settings.maxBodyBytes) }))
   app.get('/v1/models', (c) => listModels(c, context))
@@ -109,6 +111,24 @@ function authenticated({ settings }: ApiContext): MiddlewareHandler<ApiEnvironme
       if (!key)
         throw new ApiError(401, 'the API key is missing or wrong; send the header authorization: Bearer KEY.', { code: 'invalid_api_key' })
       c.get('record').caller = callers.get(key)!
+    }
+    await next()
+  }
+}
+
+/**
+ * Without keys only this machine is served, under its own name: a page whose domain was made to mean 127.0.0.1 would otherwise be of the same origin, and
+ * could read answers.
+ */
+function askedLocally({ settings }: ApiContext): MiddlewareHandler<ApiEnvironment> {
+  return async (c, next) => {
+    const { hostname } = new URL(c.req.url)
+    if (settings.keys.length === 0 && !isLoopback(hostname.replace(/^\[|\]$/g, ''))) {
+      throw new ApiError(
+        403,
+        `the request is for the host ${hostname}; without API keys this server answers to localhost, 127.0.0.1 and [::1] alone. Ask under one of these, let a proxy send it as the Host header, or start the server with keys.`,
+        { code: 'host_not_allowed' },
+      )
     }
     await next()
   }

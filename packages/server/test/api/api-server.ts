@@ -1,3 +1,4 @@
+import { get } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import { serve } from '@hono/node-server'
 import { phsaConfig, reference } from '@phsa/core'
@@ -60,6 +61,16 @@ export async function listen(engine: EngineClient, settings: Partial<ApiSettings
         if ('closeAllConnections' in server) server.closeAllConnections()
       }),
   }
+}
+
+/** Status of a GET that names another host than it goes to, as a browser does where a domain was made to mean this machine. */
+export function statusFor(url: string, host: string): Promise<number | undefined> {
+  return new Promise((resolve, reject) => {
+    get(url, { headers: { host } }, (response) => {
+      response.resume()
+      resolve(response.statusCode)
+    }).on('error', reject)
+  })
 }
 
 /** Posts JSON. */

@@ -2,7 +2,7 @@ import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import type { ServerPhase } from '../../src/api/api-settings.js'
 import type { Engine } from '../../src/engine/engine.js'
 import { QueueFullError } from '../../src/engine/queue-full-error.js'
-import { listen, post, type TestServer, tinyEngine } from './api-server.js'
+import { listen, post, statusFor, type TestServer, tinyEngine } from './api-server.js'
 
 let engine: Engine
 let server: TestServer
@@ -205,4 +205,12 @@ describe('an engine that fails', () => {
       expect(events).toHaveLength(2)
       expect(failing.lines.at(-1)).toMatchObject({ status: 500, stream: true })
     }))
+})
+
+test('without keys nothing but health answers to another host name', async () => {
+  const models = `${server.url}/v1/models`
+  for (const host of ['evil.example', 'evil.example:8000', '10.0.0.1', '127.0.0.1.evil.example'])
+    expect(await statusFor(models, host)).toBe(403)
+  for (const host of ['localhost', 'LOCALHOST:8000', '127.0.0.1:1', '[::1]:8000']) expect(await statusFor(models, host)).toBe(200)
+  expect(await statusFor(`${server.url}/health`, 'evil.example')).toBe(200)
 })

@@ -3,7 +3,7 @@ import { afterAll, beforeAll, expect, test } from 'vitest'
 import { type ApiKey, ApiKeys, hashApiKey } from '../../src/api/api-key.js'
 import { KeyLimits } from '../../src/api/key-limits.js'
 import type { Engine } from '../../src/engine/engine.js'
-import { listen, post, type TestServer, tinyEngine, until } from './api-server.js'
+import { listen, post, statusFor, type TestServer, tinyEngine, until } from './api-server.js'
 
 const keys: ApiKey[] = [
   { name: 'fox', sha256: hashApiKey('sk-fox'), maxConcurrent: 2 },
@@ -36,6 +36,10 @@ test('every route but health needs a key', async () => {
     expect((await post(server.url + path, completion)).status).toBe(401)
   }
   for (const path of ['/health', '/health/live', '/health/ready']) expect((await fetch(server.url + path)).status).toBe(200)
+})
+
+test('with keys the host may have any name', async () => {
+  expect(await statusFor(`${server.url}/v1/models`, 'api.example')).toBe(401)
 })
 
 test('only the very key is taken', async () => {
