@@ -1,3 +1,4 @@
+import { peakTeraflops } from '@phsa/trainer'
 import type { RunTimes } from '../model/model-result.js'
 import type { TrainRow } from '../train/train-result.js'
 import { deviceName } from './merge-results.js'
@@ -5,8 +6,6 @@ import type { TrainPeerRow, TrainPeersResult, TrainReport } from './train-report
 
 type Measured = TrainRow & { readonly outcome: 'measured' }
 
-/** Peak of dense bf16 products by the data sheet, FLOP/s, by the beginning of the GPU's name. */
-const PEAKS: Readonly<Record<string, number>> = { 'NVIDIA H100': 989.4e12, 'NVIDIA H200': 989.4e12, 'NVIDIA A100': 312e12 }
 /** Kinds of calls as columns; the rest is the last one. */
 const COLUMNS: Readonly<Record<string, readonly string[]>> = {
   'pool, select': ['pool', 'pool backward', 'select'],
@@ -29,7 +28,7 @@ export function trainTables({ ours, peers }: TrainReport): string {
     : 'no PyTorch in this run'
   return [
     `Training steps of the shape of Qwen3-0.6B on one ${deviceName(ours)}: ${count(parameters)} random parameters, bf16 with f32 master weights, softmax score, m 16, init 128, local 512, until loss and norm are on the host; ${beside}; ${named}. Before, ${gate.length} comparisons of a small model with the float64 reference.`,
-    stepTable(ours.rows, peers, peakOf(deviceName(ours))),
+    stepTable(ours.rows, peers, peakTeraflops({ name: 'cuda', device: ours.device }, 'bf16')),
     'Milliseconds by kind of call, of one step more with marks between all calls:',
     classTable(ours.rows),
     ...(peers ? ['PyTorch, all ways, milliseconds:', peerTable(peers)] : []),
@@ -45,7 +44,7 @@ function stepTable(rows: readonly TrainRow[], peers: TrainPeersResult | undefine
     const { milliseconds } = taken.elapsed
     const peer = fastestPeer(peers, row)
     const tokens = (row.sequences ?? 1) * row.length
-    const used = (flops: number, elapsed: number) => (peak === undefined ? '' : percent(flops / (elapsed / 1e3) / peak))
+    const used = (flops: number, elapsed: number) => (peak === undefined ? '' : percent(flops / (elapsed / 1e3) / (peak * 1e12)))
     return [
       ...title,
       number(milliseconds),
@@ -112,11 +111,6 @@ function stepName({ sequences = 1, length, recompute = false }: TrainRow): strin
 
 function attentionName({ attention, topK }: TrainRow): string {
   return attention === 'dense' ? 'dense' : `topK ${topK ?? ''}`
-}
-
-function peakOf(device: string): number | undefined {
-  const name = Object.keys(PEAKS).find((known) => device.startsWith(known))
-  return name === undefined ? undefined : PEAKS[name]
 }
 
 function markdown(head: readonly string[], body: readonly (readonly string[])[]): string {
