@@ -25,6 +25,11 @@ export class StopSearch {
     return this.#found
   }
 
+  /** What is held back: it may be the start of a stop string. */
+  get held(): string {
+    return this.#held
+  }
+
   /** @param piece whole characters @returns text that is in no stop string, up to the stop string once there is one */
   push(piece: string): string {
     if (this.#found) return ''

@@ -31,7 +31,8 @@ export async function chatCompletions(c: Context<ApiEnvironment>, context: ApiCo
     logprobsParam: 'top_logprobs',
   }
   const plan = planGeneration(body, details, context, record.caller)
-  return answer(c, plan, new ChatShape({ id: `chatcmpl-${record.id}`, logprobs: body.logprobs ?? false }, context), context)
+  const parsesCalls = (body.tools ?? []).length > 0
+  return answer(c, plan, new ChatShape({ id: `chatcmpl-${record.id}`, logprobs: body.logprobs ?? false, parsesCalls }, context), context)
 }
 
 /** Where the request says nothing: what the server is set up with, as far as it fits. */

@@ -2,6 +2,7 @@ import { type ChatMessage, renderChat, type TextTokenizer } from '@phsa/model'
 import { ApiError } from './api-error.js'
 import { refuseParameter } from './refuse-parameter.js'
 import type { Conversation } from './schemas/chat-schema.js'
+import { teachesToolCalls } from './tool-calls.js'
 
 /**
  * The prompt of a conversation, by the model's chat template.
@@ -14,6 +15,12 @@ export function chatPrompt(conversation: Conversation, tokenizer: TextTokenizer,
     (tools ?? []).length > 0 || messages.some((message) => message.role === 'tool' || (message.role === 'assistant' && message.tool_calls))
   if (usesTools && !names(source, 'tools'))
     refuseParameter('tools', 'the chat template of this model knows no tools; describe them in a message instead.')
+  if ((tools ?? []).length > 0 && !teachesToolCalls(source)) {
+    refuseParameter(
+      'tools',
+      'the chat template of this model has calls written in a form that is not parsed here (<tool_call> with JSON is); describe the tools in a message instead.',
+    )
+  }
   for (const name of Object.keys(chat_template_kwargs ?? {})) {
     if (names(source, name) && !OWN_VARIABLES.has(name)) continue
     refuseParameter(

@@ -142,7 +142,7 @@ describe('chat templates', () => {
   }
   const tool = { type: 'function', function: { name: 'weather', parameters: { type: 'object' } } }
   const knowing =
-    '{% for tool in tools %}[{{ tool.function.name }}]{% endfor %}{% if not thinking %}no{% endif %}{% for m in messages %}{{ m.role }}:{{ m.content }}{% if m.tool_calls %}{% for call in m.tool_calls %}({{ call.function.arguments | tojson }}){% endfor %}{% endif %};{% endfor %}'
+    '{# <tool_call> #}{% for tool in tools %}[{{ tool.function.name }}]{% endfor %}{% if not thinking %}no{% endif %}{% for m in messages %}{{ m.role }}:{{ m.content }}{% if m.tool_calls %}{% for call in m.tool_calls %}({{ call.function.arguments | tojson }}){% endfor %}{% endif %};{% endfor %}'
 
   test('tools and variables reach a template that knows them, with calls and their results', async () => {
     const call = { id: 'c', type: 'function', function: { name: 'weather', arguments: '{"place":"Ulm"}' } }
@@ -153,6 +153,8 @@ describe('chat templates', () => {
     ]
     const { text } = await promptOf(knowing, { messages, tools: [tool], chat_template_kwargs: { thinking: false } })
     expect(text).toBe('[weather]nouser:rain?;assistant:({"place": "Ulm"});tool:yes;')
+    const otherForm = knowing.replace('<tool_call>', '[TOOL_CALLS]')
+    expect((await promptOf(otherForm, { messages, tools: [tool] })).text).toContain('a form that is not parsed')
     const broken = { ...call, function: { name: 'weather', arguments: '{' } }
     expect((await promptOf(knowing, { messages: [{ role: 'assistant', tool_calls: [broken] }], tools: [tool] })).status).toBe(400)
   })

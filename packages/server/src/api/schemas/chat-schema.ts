@@ -52,7 +52,7 @@ const tool = z.strictObject({
 export const conversationFields = {
   messages: z.array(message).min(1),
   tools: optional(z.array(tool)).describe(
-    "Given to the model's chat template where that knows tools, else refused. Calls are not parsed: they come as the model writes them, in `content`.",
+    "Given to the model's chat template where that knows tools and has calls written as <tool_call> with JSON, else refused.",
   ),
   chat_template_kwargs: optional(z.record(z.string(), z.union([z.string(), z.number(), z.boolean()]))).describe(
     'Variables of the chat template, `enable_thinking` for instance; one that the template does not name is refused.',
