@@ -31,7 +31,6 @@ const stages = [
   ['Vulkan in software, with f16', lavapipe],
   ['build', npm('build')],
   ['lint', npm('lint')],
-  ['types', npm('typecheck')],
   ['import boundaries', npm('check:boundaries')],
   ['fixtures', node('scripts/check-fixtures.mjs')],
   ['unit and conformance tests', tests],
@@ -40,6 +39,7 @@ const stages = [
 /** @type {[string, string, string[]][]} the longest first */
 const besideEachOther = [
   ['Node 24', process.execPath, ['scripts/node24.mjs']],
+  ['types', 'npm', ['run', '--silent', 'typecheck']],
   ['TensorFlow.js for Node', process.execPath, ['scripts/test-tfjs-node.mjs']],
   ['API docs', 'npm', ['run', '--silent', 'docs']],
   ['packed packages', 'npm', ['run', '--silent', 'check:packages']],

@@ -4,7 +4,7 @@
  *
  * - PHSA_WEBGPU_CASES in Node on SwiftShader, PHSA_LEAST_CASES there on a device with WebGPU's defaults, PHSA_LAVAPIPE_CASES in Node on lavapipe,
  *   PHSA_BROWSER_CASES in Chromium
- * - PHSA_FIXTURES for attention fixtures in Node
+ * - PHSA_FIXTURES for attention fixtures in Node, and `qwen3-tiny` for the model fixture
  */
 export function chosenCases(variable: string, usual: readonly string[]): readonly string[] {
   return process.env[variable]?.split(',').filter(Boolean) ?? usual

@@ -12,7 +12,7 @@ export function declareServe(commands: CommandSet): void {
       examples: [
         'phsa serve --model my-model',
         'phsa serve --model my-model --host 0.0.0.0 --api-key-file keys.txt --max-concurrent 32 --queue 128',
-        'phsa serve --model my-model --top-k 16 --cache-gib 8 --grace 60 --log 2> requests.jsonl',
+        'phsa serve --model my-model --top-k 16 --cache-gib 8 --grace 60 --log',
       ],
     })
     .optionsGroup('Model:')
