@@ -1,7 +1,7 @@
 // Makes a folder that runs `phsa` on any 64-bit Linux machine without npm, Node or network, such as a GPU machine: this machine's Node, the
 // command in one bundle with the packages it uses, its assets, the CUDA kernels, WebGPU on Vulkan, the fixtures of `phsa verify`, and `bench-attention`,
-// `bench-decode`, `bench-model`, `bench-train` and `bench-webgpu`, which measure attention, steps of decoding, a whole model, its training and WebGPU on the
-// GPU beside their peers (benchmarks/README.md).
+// `bench-decode`, `bench-model`, `bench-train`, `bench-serve` and `bench-webgpu`, which measure attention, steps of decoding, a whole model, its training,
+// a server and WebGPU on the GPU beside their peers (benchmarks/README.md).
 //
 //   node scripts/pack-offline.mjs [--out <folder>] [--no-build]
 //
@@ -89,8 +89,11 @@ async function bundleCommand() {
       'bench-model': join(root, 'benchmarks/model/main.ts'),
       'bench-collective': join(root, 'benchmarks/collective/main.ts'),
       'bench-train': join(root, 'benchmarks/train/main.ts'),
+      'bench-trainer': join(root, 'benchmarks/trainer/main.ts'),
       'bench-parallel': join(root, 'benchmarks/parallel/main.ts'),
       'bench-webgpu': join(root, 'benchmarks/webgpu/main.ts'),
+      'bench-serve': join(root, 'benchmarks/serve/main.ts'),
+      'bench-serve-clients': join(root, 'benchmarks/serve/client-thread.ts'),
     },
     outDir: join(out, 'app/dist'),
     format: 'esm',
@@ -113,7 +116,7 @@ function copyAssets() {
   cpSync(join(root, 'apps/cli/assets'), join(out, 'app/assets'), { recursive: true })
   cpSync(join(root, 'fixtures/attention'), join(out, 'fixtures/attention'), { recursive: true })
   cpSync(join(root, 'fixtures/models'), join(out, 'fixtures/models'), { recursive: true })
-  for (const name of ['attention.py', 'model.py', 'sparse_attention.py', 'train.py'])
+  for (const name of ['attention.py', 'model.py', 'serve.py', 'sparse_attention.py', 'train.py'])
     cpSync(join(root, 'benchmarks/peers', name), join(out, 'peers', name))
   for (const name of ['phsa-kernels.fatbin', 'phsa-kernels.json']) {
     const file = join(root, 'packages/kernels-cuda/dist', name)
@@ -290,6 +293,28 @@ mkdir -p "$out"
 python3 "$here/peers/train.py" --out "$out/peers.json" \${peers:+--only "$peers"} $small || echo "no peers: python3 with PyTorch and a GPU is needed" >&2
 exec "$node" "$here/app/dist/bench-train.js" --out "$out/ours.json" --commit "${commit()}" $small $only $seconds
 `,
+    'bench-serve': `#!/bin/sh
+# Measures a server with a model of the Qwen3-0.6B shape on this machine's GPU: ./bench-serve OUT [--small] [--peer-seconds N] [OPTION]...
+# Leaves OUT/ours.json, and OUT/peers.json where python3 has PyTorch. --only NAME (such as 32768x8-dense, or same), --from and --to take some rows;
+# --seconds N (150) and --row-seconds N (60) are for ours, --peer-seconds N (150) for PyTorch, 0 leaves it out. --small only shows that everything works.
+${UNPACK_NODE}[ $# -gt 0 ] || { echo "usage: bench-serve OUT [--small] [--peer-seconds N] [OPTION]..." >&2; exit 2; }
+out=$1
+shift
+small= peer_seconds=150
+if [ "\${1:-}" = --small ]; then small=--small && shift; fi
+if [ "\${1:-}" = --peer-seconds ]; then peer_seconds=$2 && shift 2; fi
+# A run is a folder: peers of one beside ours of another would give factors across clocks.
+if [ -e "$out/ours.json" ]; then
+  echo "$out holds a run; give another folder" >&2
+  exit 2
+fi
+mkdir -p "$out"
+code=0
+"$node" "$here/app/dist/bench-serve.js" --out "$out/ours.json" --commit "${commit()}" $small "$@" || code=$?
+# PyTorch in the same run, because clocks differ from machine to machine; a peer that is missing changes nothing about ours.
+[ "$peer_seconds" = 0 ] || python3 "$here/peers/serve.py" --out "$out/peers.json" --seconds "$peer_seconds" $small || echo "no peers: python3 with PyTorch and a GPU is needed" >&2
+exit $code
+`,
     'bench-webgpu': `#!/bin/sh
 # Measures WebGPU on this machine's GPU beside CUDA and TensorFlow.js in one run: ./bench-webgpu OUT [--small] [--only products|attention|model]... [--seconds N]
 # Leaves OUT/webgpu.json. Under five minutes; --small only shows that everything works. Needs Vulkan: libvulkan.so.1 and the GPU's driver, which
@@ -300,6 +325,13 @@ shift
 mkdir -p "$out"
 export PHSA_DAWN_FLAGS="\${PHSA_DAWN_FLAGS-enable-dawn-features=allow_unsafe_apis,vulkan_enable_f16_on_nvidia}"
 exec "$node" "$here/app/dist/bench-webgpu.js" --out "$out/webgpu.json" --commit "${commit()}" "$@"
+`,
+    'bench-trainer': `#!/bin/sh
+# Measures what a moving average, distillation and accumulation cost a training step on this machine's GPU: ./bench-trainer OUT [--small]
+# Leaves OUT/trainer.json. Under a minute; --small only shows that everything works.
+${UNPACK_NODE}[ $# -gt 0 ] || { echo "usage: bench-trainer OUT [--small]" >&2; exit 2; }
+mkdir -p "$1"
+exec "$node" "$here/app/dist/bench-trainer.js" --out "$1/trainer.json" --commit "${commit()}" $2
 `,
     'bench-parallel': `#!/bin/sh
 # Measures data-parallel training of the Qwen3-0.6B shape on this machine's first two GPUs beside one of them, and kills ranks: ./bench-parallel OUT [--small]

@@ -1,8 +1,8 @@
 import { attentionSpec, PHSA_32K, phsaConfig } from '@phsa/core'
 import { runConformance } from '@phsa/core/testing'
 import type { CudaModelBackend } from '@phsa/kernels-cuda'
-import { timing } from '../attention/device-timing.js'
 import { NormalPool } from '../attention/normal-pool.js'
+import { copyRate } from './copy-rate.js'
 import { decodeData, PAGE_TOKENS } from './decode-cache.js'
 import type { DecodeResult, DecodeRow } from './decode-result.js'
 import { measureDecode, type PlannedDecode } from './measure-decode.js'
@@ -22,7 +22,6 @@ export interface BenchDecode {
 
 const SPEC = attentionSpec(phsaConfig({ topK: 16 }, PHSA_32K), { heads: 16, kvHeads: 8, headDim: 128, dtype: 'bf16' })
 const COPIED_BYTES = 2 ** 30
-const COPIES = 10
 
 /** Lengths are one more than a multiple of the block size: the token that is appended over and over begins a block. */
 const PLAN: readonly PlannedDecode[] = [1, 8, 64].flatMap((batch) => [32768, 131072].map((tokens) => ({ batch, length: tokens + 1 })))
@@ -76,25 +75,6 @@ async function tried(measure: () => Promise<DecodeRow[]>, plan: PlannedDecode): 
 
 function unmeasured(plan: PlannedDecode, outcome: 'failed' | 'left-out', reason: string): DecodeRow[] {
   return [false, true].map((dense) => ({ ...plan, dense, spec: SPEC, pageTokens: PAGE_TOKENS, outcome, reason }))
-}
-
-/** Bytes a second of a copy within the GPU's memory, read and written. */
-function copyRate(backend: CudaModelBackend, bytes: number): number {
-  const { memory } = backend
-  const timer = backend.createTimer()
-  try {
-    return memory.scope(() => {
-      const [source, target] = [memory.alloc([bytes / 4], 'f32'), memory.alloc([bytes / 4], 'f32')]
-      for (let run = 0; run <= COPIES; run++) {
-        timer.mark()
-        memory.copy(source, target)
-      }
-      const [, ...milliseconds] = timer.read()
-      return (2 * bytes * 1e3) / timing(milliseconds).milliseconds
-    })
-  } finally {
-    timer.dispose()
-  }
 }
 
 function describe({ batch, length, dense, outcome, reason, checks, layers, times, bytes }: DecodeRow, copyBytes: number): string {

@@ -4,10 +4,10 @@ import { expect, test } from 'vitest'
 import type { MeasurableBackend } from '../model/bench-context.js'
 import { benchModel } from '../model/bench-model.js'
 import { checkFlatTraining } from '../model/flat-training.js'
+import { hostTimer } from '../model/host-timer.js'
 import { checkModel } from '../model/model-gate.js'
 import { fullPlan, MODEL_GROUPS, type ModelPlan, smallPlan } from '../model/model-plan.js'
 import type { ModelResult } from '../model/model-result.js'
-import { hostTimer } from './host-timer.js'
 
 const { config, ...small } = smallPlan(MODEL_GROUPS)
 const TINY: ModelPlan = {

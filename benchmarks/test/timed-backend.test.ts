@@ -1,7 +1,7 @@
 import { type ModelBackend, ReferenceBackend } from '@phsa/core'
 import { expect, test } from 'vitest'
+import { hostTimer, tickingTimer } from '../model/host-timer.js'
 import { timedBackend, timesByClass } from '../model/timed-backend.js'
-import { hostTimer, tickingTimer } from './host-timer.js'
 
 const ROWS = new Float32Array(6).fill(1)
 

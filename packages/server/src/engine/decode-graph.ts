@@ -78,6 +78,11 @@ export class DecodeGraph {
   }
 
   #writeChanged(tensor: Tensor, values: HostArray, before: HostArray): void {
-    if (values.some((value, index) => value !== before[index])) this.#decoder.model.backend.memory.write(tensor, values)
+    if (!bytesOf(values).equals(bytesOf(before))) this.#decoder.model.backend.memory.write(tensor, values)
   }
+}
+
+/** As one block: tables of pages have tens of thousands of entries, and comparing them one by one takes longer than anything else between two steps. */
+function bytesOf({ buffer, byteOffset, byteLength }: HostArray): Buffer {
+  return Buffer.from(buffer, byteOffset, byteLength)
 }

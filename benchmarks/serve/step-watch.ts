@@ -1,0 +1,66 @@
+import type { ModelBackend } from '@phsa/core'
+import type { QueueTimer } from '@phsa/kernels-cuda'
+import { clock } from './client-streams.js'
+
+/** One replay of a recorded step. */
+export interface WatchedStep {
+  /** When it was queued, by `clock`. */
+  readonly at: number
+  /** From the last download's end to the end of the call that queued it; 0 where another replay was queued in between. */
+  readonly host: number
+  /** Milliseconds on the GPU, and from its end to the beginning of the next replay; 0 for the last one. */
+  readonly device: number
+  readonly idle: number
+}
+
+/** Sees the recorded steps of a backend. */
+export interface StepWatch {
+  /** Waits for the GPU. @returns the steps since the last call */
+  take(): WatchedStep[]
+}
+
+/** Watches from now on, by wrapping the backend's own methods: `capture` and `memory.download`. @param timer nobody else's */
+export function watchSteps(backend: ModelBackend, timer: QueueTimer): StepWatch {
+  const { memory, capture } = backend
+  const download = memory.download.bind(memory)
+  let replays: { readonly at: number; readonly host: number }[] = []
+  let arrived = Number.NaN
+  Object.assign(memory, {
+    download: async (...args: Parameters<typeof download>) => {
+      const values = await download(...args)
+      arrived = clock()
+      return values
+    },
+  })
+  if (capture) {
+    const plain = capture.bind(backend)
+    Object.assign(backend, {
+      capture: async <T>(step: () => T) => {
+        const captured = await plain(step)
+        const replay = () => {
+          timer.mark()
+          captured.replay()
+          timer.mark()
+          const at = clock()
+          replays.push({ at, host: Number.isNaN(arrived) ? 0 : at - arrived })
+          arrived = Number.NaN
+        }
+        return {
+          get result() {
+            return captured.result
+          },
+          replay,
+          dispose: () => captured.dispose(),
+        }
+      },
+    })
+  }
+  return {
+    take() {
+      const times = timer.read()
+      const taken = replays
+      replays = []
+      return taken.map((step, index) => ({ ...step, device: times[2 * index], idle: times[2 * index + 1] ?? 0 }))
+    },
+  }
+}
