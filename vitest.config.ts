@@ -18,13 +18,22 @@ const sourceAliases = workspaces.flatMap((folder) => {
   })
 })
 
+/**
+ * Projects whose test files share a process and the modules that it has loaded, which halves their work. The others open devices and load native
+ * libraries, or replace modules.
+ */
+const sharing = ['core', 'model', 'server', 'trainer', 'cli', 'scripts', 'benchmarks']
+
+/** What the tests of a folder run with. */
+function project(folder: string) {
+  const name = folder.replace(/^.*\//, '')
+  return { extends: true as const, test: { name, root: join(root, folder), include: ['**/*.test.ts'], isolate: !sharing.includes(name) } }
+}
+
 export default defineConfig({
   resolve: { alias: sourceAliases },
   test: {
-    projects: [...workspaces, 'scripts', 'benchmarks'].map((folder) => ({
-      extends: true as const,
-      test: { name: folder.replace(/^.*\//, ''), root: join(root, folder), include: ['**/*.test.ts'] },
-    })),
+    projects: [...workspaces, 'scripts', 'benchmarks'].map(project),
     testTimeout: 60_000,
     // The default leaves one core idle, half of a small machine.
     maxWorkers: '100%',

@@ -26,11 +26,12 @@ export function succeeds(command, args, options = {}) {
  *
  * @param {string} command
  * @param {readonly string[]} args
+ * @param {{ cwd?: string }} [options]
  * @returns {Promise<{ ok: boolean, text: string }>} whether it exited with 0, and both outputs
  */
-export function collected(command, args) {
+export function collected(command, args, { cwd = root } = {}) {
   return new Promise((resolve) => {
-    const child = spawn(command, args, { cwd: root, stdio: ['ignore', 'pipe', 'pipe'], shell: needsShell(command) })
+    const child = spawn(command, args, { cwd, stdio: ['ignore', 'pipe', 'pipe'], shell: needsShell(command) })
     let text = ''
     for (const stream of [child.stdout, child.stderr]) stream.setEncoding('utf8').on('data', (part) => (text += part))
     child.on('error', (error) => resolve({ ok: false, text: `${text}${command}: ${error.message}\n` }))

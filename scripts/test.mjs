@@ -41,7 +41,8 @@ const besideEachOther = [
   ['Node 24', process.execPath, ['scripts/node24.mjs']],
   ['types', 'npm', ['run', '--silent', 'typecheck']],
   ['TensorFlow.js for Node', process.execPath, ['scripts/test-tfjs-node.mjs']],
-  ['API docs', 'npm', ['run', '--silent', 'docs']],
+  // The API reference, then the site around it.
+  ['documentation', 'npm', ['run', '--silent', 'docs:site']],
   ['packed packages', 'npm', ['run', '--silent', 'check:packages']],
   // `npm run soak` goes on for longer.
   ['fuzz', process.execPath, ['scripts/soak.mjs', 'fuzz', '--seconds', '15']],

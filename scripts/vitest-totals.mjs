@@ -36,7 +36,9 @@ function runPart(name, args) {
   // An earlier run's report must not stand in for this one.
   rmSync(report, { force: true })
   const reporters = ['--reporter=default', '--reporter=json', `--outputFile.json=${report}`]
-  const ok = succeeds(process.execPath, ['node_modules/vitest/vitest.mjs', 'run', ...args, ...reporters])
+  // What was built a moment ago: the command starts faster than from its sources.
+  const env = { ...process.env, PHSA_BUILT: '1' }
+  const ok = succeeds(process.execPath, ['node_modules/vitest/vitest.mjs', 'run', ...args, ...reporters], { env })
   if (!existsSync(report)) return { ok, passed: 0, failed: 0, skipped: 0 }
   const totals = JSON.parse(readFileSync(report, 'utf8'))
   return { ok, passed: totals.numPassedTests, failed: totals.numFailedTests, skipped: totals.numPendingTests + totals.numTodoTests }

@@ -1,9 +1,13 @@
 import { defineConfig } from 'tsup'
 import { baseOptions } from '../../tsup.base.js'
 
-// The thread of HTTP is started by its file; nobody imports it.
+// Threads are started by their files; nobody imports them.
 export default defineConfig({
   ...baseOptions,
-  entry: ['src/index.ts', 'src/http-worker.ts'],
-  dts: { entry: 'src/index.ts', compilerOptions: { paths: {} } },
+  entry: {
+    index: 'src/index.ts',
+    'http-worker': 'src/http-worker.ts',
+    'constraint-worker': 'src/constrain/constraint-worker.ts',
+    'text-worker': 'src/texts/text-worker.ts',
+  },
 })

@@ -8,6 +8,7 @@ import { declareEval } from './command-line/eval-command.js'
 import { declareExport } from './command-line/export-command.js'
 import { declareGenerate } from './command-line/generate-command.js'
 import { declareInspect } from './command-line/inspect-command.js'
+import { declarePlayground } from './command-line/playground-command.js'
 import { declareReport } from './command-line/report-command.js'
 import { declareServe } from './command-line/serve-command.js'
 import { declareTokenize } from './command-line/tokenize-command.js'
@@ -45,6 +46,7 @@ export function buildProgram(): { readonly program: Command; readonly commands: 
   const commands = new CommandSet(program)
   program.commandsGroup('First steps:')
   declareDemo(commands)
+  declarePlayground(commands)
   program.commandsGroup('Models:')
   declareTokenize(commands)
   declareTrain(commands)

@@ -1,11 +1,12 @@
 import type { Command } from 'commander'
 import { expect, test } from 'vitest'
 import { buildProgram } from '../src/program.js'
+import { commandWords } from './command-words.js'
 
 /** The arguments of the phsa command in a shell line: what is piped in and where the output goes is left out. */
 function argumentsOf(line: string): string[] {
   const command = line.replace(/^.*\| /, '').replace(/ > .*$/, '')
-  const words = [...command.matchAll(/"([^"]*)"|(\S+)/g)].map(([, quoted, plain]) => quoted ?? plain)
+  const words = commandWords(command)
   expect(words[0]).toBe('phsa')
   return words.slice(1)
 }

@@ -1,11 +1,11 @@
 import { execFileSync, spawn } from 'node:child_process'
 import { mkdtempSync } from 'node:fs'
-import { createRequire } from 'node:module'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { fileURLToPath, pathToFileURL } from 'node:url'
+import { fileURLToPath } from 'node:url'
 import { vi } from 'vitest'
 import { runProgram } from '../src/program.js'
+import { phsaCommand, phsaEnvironment } from './phsa-command.js'
 
 export interface PhsaRun {
   readonly code: number | null
@@ -21,14 +21,10 @@ interface RunSettings {
   readonly largestFile?: number
 }
 
-const main = fileURLToPath(new URL('../src/main.ts', import.meta.url))
-const tsx = pathToFileURL(createRequire(import.meta.url).resolve('tsx')).href
-const rawImports = new URL('../../../scripts/raw-imports.mjs', import.meta.url).href
-const tsconfig = fileURLToPath(new URL('../tsconfig.json', import.meta.url))
 export const fixtures = fileURLToPath(new URL('../../../fixtures/', import.meta.url))
 
 /**
- * The sources of the command in a process of their own, without a terminal.
+ * The command in a process of its own, without a terminal.
  * @param signalAt sends SIGINT once this text stands in stderr
  * @param input what stdin holds
  * @param deaf whether nobody reads stderr
@@ -36,13 +32,13 @@ export const fixtures = fileURLToPath(new URL('../../../fixtures/', import.meta.
  */
 export function runPhsa(args: readonly string[], { signalAt, cwd, input, deaf, largestFile }: RunSettings = {}): Promise<PhsaRun> {
   const { FORCE_COLOR: _, NO_COLOR: __, ...environment } = process.env
-  const command = [process.execPath, '--import', tsx, '--import', rawImports, main, ...args]
+  const command = [process.execPath, ...phsaCommand, ...args]
   // In blocks of 512 bytes; the signal that would end the process is ignored, so that it sees an error.
   const limit = largestFile === undefined ? [] : ['sh', '-c', `trap '' XFSZ; ulimit -f ${largestFile * 2}; exec "$0" "$@"`]
   const [program, ...rest] = [...limit, ...command]
   const child = spawn(program, rest, {
     cwd,
-    env: { ...environment, TSX_TSCONFIG_PATH: tsconfig },
+    env: { ...environment, ...phsaEnvironment },
     stdio: 'pipe',
   })
   child.stdin.end(input)

@@ -1,13 +1,6 @@
 import { type ChildProcess, spawn } from 'node:child_process'
 import { once } from 'node:events'
-import { createRequire } from 'node:module'
-import { fileURLToPath, pathToFileURL } from 'node:url'
-
-const main = fileURLToPath(new URL('../src/main.ts', import.meta.url))
-const tsx = pathToFileURL(createRequire(import.meta.url).resolve('tsx')).href
-const scripts = new URL('../../../scripts/', import.meta.url)
-const imports = [tsx, ...['raw-imports.mjs', 'thread-imports.mjs'].map((name) => new URL(name, scripts).href)]
-const tsconfig = fileURLToPath(new URL('../tsconfig.json', import.meta.url))
+import { phsaCommand, phsaEnvironment } from './phsa-command.js'
 
 /** What `phsa serve --json` prints when it listens. */
 export interface Listening {
@@ -18,7 +11,7 @@ export interface Listening {
   readonly keys: number
 }
 
-/** `phsa serve` from its sources, in a process of its own. */
+/** `phsa serve` in a process of its own. */
 export class ServeProcess {
   readonly #child: ChildProcess
   /** Exit code, when it has ended. */
@@ -27,19 +20,9 @@ export class ServeProcess {
   stderr = ''
 
   constructor(args: readonly string[]) {
-    const command = [
-      ...imports.flatMap((url) => ['--import', url]),
-      main,
-      'serve',
-      '--backend',
-      'reference',
-      '--port',
-      '0',
-      '--json',
-      ...args,
-    ]
+    const command = [...phsaCommand, 'serve', '--backend', 'reference', '--port', '0', '--json', ...args]
     this.#child = spawn(process.execPath, command, {
-      env: { ...process.env, TSX_TSCONFIG_PATH: tsconfig },
+      env: { ...process.env, ...phsaEnvironment },
       stdio: ['ignore', 'pipe', 'pipe'],
     })
     for (const name of ['stdout', 'stderr'] as const) {

@@ -78,6 +78,10 @@ describe('phsa serve', () => {
       '1',
       '--cache-tokens',
       '2048',
+      '--dense-below',
+      '16',
+      '--recall-every',
+      '2',
       '--log',
     )
     const { url, ...rest } = await server.listening()
@@ -97,6 +101,14 @@ describe('phsa serve', () => {
       200,
       expect.objectContaining({ completion_tokens: 3 }),
     ])
+  })
+
+  test('measures the recall of decoding steps, of those that do not see everything', async () => {
+    expect(await metric(at, 'attention_recall_count_total')).toBe(0)
+    await complete(at, { max_tokens: 40, phsa: { topK: 0 } })
+    expect(await metric(at, 'attention_recall_count_total')).toBeGreaterThan(5)
+    const share = (await metric(at, 'attention_recall_sum_total')) / (await metric(at, 'attention_recall_count_total'))
+    expect(share > 0 && share < 1).toBe(true)
   })
 
   test('a client that leaves frees its pages', async () => {

@@ -9,17 +9,17 @@ import type { CudaMemory, Recording } from './memory/cuda-memory.js'
  */
 export async function captureStep<T>(device: Device, memory: CudaMemory, step: () => T): Promise<CapturedStep<T>> {
   memory.checkOpen()
-  device.checkNotCapturing('recording another step')
+  device.capture.checkNotRecording('recording another step')
   // At least one turn: in the caller's own the step would fall into a scope that is open there.
   do await turn()
   while (device.loadNextKernels())
   memory.checkOpen()
-  device.beginCapture()
+  device.capture.begin()
   let recording: Recording<T>
   try {
     recording = memory.record(step)
   } catch (error) {
-    device.cancelCapture()
+    device.capture.cancel()
     throw error
   }
   try {
@@ -31,19 +31,19 @@ export async function captureStep<T>(device: Device, memory: CudaMemory, step: (
 }
 
 function recordedStep<T>(device: Device, memory: CudaMemory, { result, release }: Recording<T>): CapturedStep<T> {
-  const graph = device.endCapture()
+  const graph = device.capture.end()
   let disposed = false
   return {
     result,
     replay() {
       memory.checkOpen()
       if (disposed) throw new DisposedError('the recorded step is disposed; dispose it after its last replay.')
-      device.launchGraph(graph)
+      device.capture.launch(graph)
     },
     dispose() {
       if (disposed) return
       disposed = true
-      device.destroyGraph(graph)
+      device.capture.destroy(graph)
       release()
     },
   }

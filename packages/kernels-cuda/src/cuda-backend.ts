@@ -109,7 +109,7 @@ export class CudaBackend implements CudaModelBackend {
   }
 
   dispose(): void {
-    this.#device.checkNotCapturing('the dispose of the backend')
+    this.#device.capture.checkNotRecording('the dispose of the backend')
     try {
       this.#products.close()
     } finally {

@@ -165,7 +165,7 @@ describe.each([
     for (let calls = 0; calls < 5000; calls += CALLS_OF_STEP) await use()
     const warm = await use()
     for (let calls = 0; calls < 10_000; calls += CALLS_OF_STEP) expect(await use()).toEqual(warm)
-    expect(driver.peakDeviceBytes).toBe(driver.deviceBytes)
+    expect(driver.memory.peakDeviceBytes).toBe(driver.deviceBytes)
     backend.dispose()
     expect([driver.deviceBytes, driver.hostBytes, driver.events.size]).toEqual([0, 0, 0])
   })

@@ -230,7 +230,7 @@ describe('what is held', () => {
     await step()
     const [device, host] = [driver.deviceBytes, driver.hostBytes]
     for (let index = 0; index < 1000; index++) await step()
-    expect([driver.deviceBytes, driver.hostBytes, driver.peakDeviceBytes]).toEqual([device, host, device])
+    expect([driver.deviceBytes, driver.hostBytes, driver.memory.peakDeviceBytes]).toEqual([device, host, device])
     memory.close()
     expectNothingLeft(driver)
   })

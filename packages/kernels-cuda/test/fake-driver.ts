@@ -1,13 +1,10 @@
 import type { CudaDriver, Extents } from '../src/driver/cuda-driver.js'
 import type { KernelArchive } from '../src/driver/kernel-archive.js'
 import { isSticky, Result } from '../src/driver/result-codes.js'
+import { runFakeKernel } from './fake-kernels.js'
 import { type FakeMachine, fakeArchive } from './fake-machine.js'
+import { FakeMemory, type MemoryKind } from './fake-memory.js'
 import { FakeRecordings, type Work } from './fake-recordings.js'
-
-interface Block {
-  readonly bytes: Uint8Array
-  readonly kind: 'device' | 'host'
-}
 
 export { type FakeMachine, fakeArchive }
 
@@ -26,21 +23,17 @@ export class FakeDriver implements CudaDriver {
   /** Results that calls will have, first come first served, by name; where there are none they succeed. */
   readonly failures = new Map<string, number[]>()
   readonly launches: { kernel: string; grid: Extents; threads: number; sharedBytes: number; params: Uint8Array }[] = []
-  readonly blocks = new Map<bigint, Block>()
+  readonly memory = new FakeMemory()
   readonly events = new Map<bigint, 'new' | 'queued' | 'reached'>()
   readonly streams = new Set<bigint>()
   readonly modules = new Set<bigint>()
   readonly recordings = new FakeRecordings()
   contexts = 0
-  /** Largest number of device bytes that were taken at once. */
-  peakDeviceBytes = 0
   /** While true, queued work runs only where somebody waits for it. */
   isBusy = false
   readonly #kernels = new Map<bigint, string>()
   readonly #queue: Work[] = []
   readonly #archive: KernelArchive
-  /** Far from 0, where nothing lies. */
-  #next = 0x7000_0000_0000n
   #sticky = 0
 
   constructor(machine: FakeMachine = {}, archive: KernelArchive = fakeArchive()) {
@@ -50,25 +43,16 @@ export class FakeDriver implements CudaDriver {
 
   /** Device bytes that are taken. */
   get deviceBytes(): number {
-    return this.#taken('device')
+    return this.memory.taken('device')
   }
 
   get hostBytes(): number {
-    return this.#taken('host')
+    return this.memory.taken('host')
   }
 
   /** Runs what is queued. */
   drain(): void {
     for (const work of this.#queue.splice(0)) work()
-  }
-
-  /** The memory from an address on. */
-  bytesAt(address: bigint, length: number): Uint8Array {
-    for (const [start, { bytes }] of this.blocks) {
-      const offset = Number(address - start)
-      if (offset >= 0 && offset + length <= bytes.length) return bytes.subarray(offset, offset + length)
-    }
-    throw new Error(`no memory at ${address.toString(16)}, ${length} bytes`)
   }
 
   cuInit(): number {
@@ -97,7 +81,7 @@ export class FakeDriver implements CudaDriver {
 
   cuDeviceGetAttribute(value: Int32Array, attribute: number): number {
     const { capability } = this.machine
-    const values: Record<number, number> = { 16: 132, 75: Math.floor(capability / 10), 76: capability % 10 }
+    const values: Record<number, number> = { 16: 132, 97: 232448, 75: Math.floor(capability / 10), 76: capability % 10 }
     value[0] = values[attribute]
     return this.#result('cuDeviceGetAttribute')
   }
@@ -128,7 +112,7 @@ export class FakeDriver implements CudaDriver {
     return this.#make('cuModuleLoadData', module, (handle) => {
       this.modules.add(handle)
       for (const { kernels, image: known } of this.#archive.modules) {
-        if (known === image) for (const kernel of kernels) this.#kernels.set(this.#take(), kernel)
+        if (known === image) for (const kernel of kernels) this.#kernels.set(this.memory.takeHandle(), kernel)
       }
     })
   }
@@ -154,7 +138,7 @@ export class FakeDriver implements CudaDriver {
     if (kernel === undefined) return 400
     const launch = { kernel, grid, threads, sharedBytes, params: params.slice() }
     this.launches.push(launch)
-    return this.#queued('cuLaunchKernel', () => this.#runKernel(kernel, launch.params))
+    return this.#queued('cuLaunchKernel', () => runFakeKernel(kernel, launch.params, this.memory))
   }
 
   cuLaunchKernelEx(handle: bigint, grid: Extents, threads: number, sharedBytes: number, stream: bigint, params: Uint8Array): number {
@@ -170,8 +154,7 @@ export class FakeDriver implements CudaDriver {
     const result = this.#result('cuMemAlloc')
     if (result !== Result.success) return result
     if (this.deviceBytes + bytes > this.machine.deviceBytes) return Result.outOfMemory
-    address[0] = this.#block('device', bytes)
-    this.peakDeviceBytes = Math.max(this.peakDeviceBytes, this.deviceBytes)
+    address[0] = this.memory.take('device', bytes)
     return result
   }
 
@@ -189,7 +172,7 @@ export class FakeDriver implements CudaDriver {
 
   cuMemHostAlloc(address: BigUint64Array, bytes: number): number {
     const result = this.#result('cuMemHostAlloc')
-    if (result === Result.success) address[0] = this.#block('host', bytes)
+    if (result === Result.success) address[0] = this.memory.take('host', bytes)
     return result
   }
 
@@ -210,7 +193,7 @@ export class FakeDriver implements CudaDriver {
   }
 
   cuMemsetD8Async(target: bigint, value: number, count: number): number {
-    return this.#queued('cuMemsetD8Async', () => this.bytesAt(target, count).fill(value))
+    return this.#queued('cuMemsetD8Async', () => this.memory.at(target, count).fill(value))
   }
 
   cuStreamCreate(stream: BigUint64Array): number {
@@ -324,54 +307,23 @@ export class FakeDriver implements CudaDriver {
   }
 
   viewHost(address: bigint, bytes: number): ArrayBuffer {
-    const block = this.blocks.get(address)
-    if (block?.kind !== 'host' || bytes > block.bytes.length) throw new Error('a view of memory that is not there')
-    return block.bytes.buffer as ArrayBuffer
+    return this.memory.view(address, bytes)
   }
 
-  #taken(kind: Block['kind']): number {
-    return [...this.blocks.values()].reduce((sum, block) => sum + (block.kind === kind ? block.bytes.length : 0), 0)
-  }
-
-  #take(): bigint {
-    this.#next += 512n
-    return this.#next
-  }
-
-  #block(kind: Block['kind'], size: number): bigint {
-    const address = this.#next
-    this.#next += BigInt(Math.ceil((size + 1) / 512) * 512)
-    // Not zero: recycled memory must not pass for fresh by luck.
-    this.blocks.set(address, { bytes: new Uint8Array(new ArrayBuffer(size)).fill(0xab), kind })
-    return address
-  }
-
-  #free(call: string, address: bigint, kind: Block['kind']): number {
+  #free(call: string, address: bigint, kind: MemoryKind): number {
     const result = this.#result(call)
-    if (result !== Result.success) return result
-    if (this.blocks.get(address)?.kind !== kind) throw new Error(`${call} of memory that is not there`)
-    this.blocks.delete(address)
+    if (result === Result.success) this.memory.free(call, address, kind)
     return result
   }
 
   #copy(call: string, target: bigint, source: bigint, bytes: number): number {
-    return this.#queued(call, () => this.bytesAt(target, bytes).set(this.bytesAt(source, bytes)))
-  }
-
-  #runKernel(kernel: string, params: Uint8Array): void {
-    if (kernel !== 'convert_f32_bf16') return
-    const view = new DataView(params.buffer)
-    const [source, target, count] = [view.getBigUint64(0, true), view.getBigUint64(8, true), Number(view.getBigInt64(16, true))]
-    for (let index = 0; index < count; index++) {
-      // Truncated, not rounded: what the kernel does is tested on a GPU, and in the emulation.
-      this.bytesAt(target + BigInt(2 * index), 2).set(this.bytesAt(source + BigInt(4 * index + 2), 2))
-    }
+    return this.#queued(call, () => this.memory.at(target, bytes).set(this.memory.at(source, bytes)))
   }
 
   #make(call: string, handle: BigUint64Array, register: (handle: bigint) => void): number {
     const result = this.#result(call)
     if (result !== Result.success) return result
-    handle[0] = this.#take()
+    handle[0] = this.memory.takeHandle()
     register(handle[0])
     return result
   }

@@ -27,6 +27,7 @@ test('a device is found and described', () => {
     computeCapability: 90,
     totalBytes: 2 ** 30,
     multiprocessors: 132,
+    sharedBytes: 232448,
     driverVersion: 13000,
   })
 })

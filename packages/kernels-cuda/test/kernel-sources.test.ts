@@ -41,6 +41,7 @@ test('only kernels built for all GPUs from these sources may be published', () =
   expect(whyStale(folder, kernelSources(folder))).toBe('the sources have changed since they were built')
 })
 
+// A shell script stands for nvcc, which Windows does not start.
 test.skipIf(process.platform === 'win32')('nvcc is found where CUDA_HOME says', () => {
   mkdirSync(join(folder, 'bin'))
   writeFileSync(join(folder, 'bin/nvcc'), '#!/bin/sh\necho "Cuda compilation tools, release 13.4, V13.4.1"\n', { mode: 0o755 })

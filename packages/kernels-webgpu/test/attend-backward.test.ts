@@ -29,7 +29,9 @@ function chosenBlocks(): Int32Array {
   })
 }
 
-describe.skipIf(await webgpuUnavailable())('attendBackward', () => {
+const unavailable = await webgpuUnavailable()
+
+describe.skipIf(unavailable)(`attendBackward${unavailable ? ` (${unavailable})` : ''}`, () => {
   let backend: WebgpuModelBackend
   beforeAll(async () => {
     backend = await openWebgpu()

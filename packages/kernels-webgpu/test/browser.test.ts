@@ -46,11 +46,13 @@ describe('in a browser', () => {
   }, 120_000)
   afterAll(() => opened?.close())
 
+  // Skips without Chromium, or without WebGPU in it; `unavailable` says which.
   const available = (context: TestContext): ChromiumPage => (opened && !unavailable ? opened : context.skip(unavailable))
 
   const names = conformanceCases().map(({ name }) => name)
   test.for(names.filter((name) => cases.some((glob) => casePattern(glob)(name))))('%s', async (name, context) => {
     const { outcome, text } = await call(available(context), 'runCase', name)
+    // More than the backend's capabilities allow: the text says what.
     if (outcome === 'skipped') context.skip(text)
     expect(outcome, text).toBe('passed')
   })

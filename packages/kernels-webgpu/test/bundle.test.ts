@@ -59,6 +59,7 @@ describe('examples/browser-attention, as Vite serves it', () => {
   afterAll(() => opened?.close())
 
   test('prints device and time', async (context) => {
+    // The example is a page, and a page needs a browser.
     if (!opened) return context.skip('there is no Chromium on the PATH; PHSA_CHROMIUM names one')
     const report = opened.page.locator('#report')
     await opened.page.waitForFunction("document.querySelector('#report').textContent !== 'starting…'", undefined, { timeout: 120_000 })

@@ -37,14 +37,16 @@ export const LEAST_CASES = [
   'f32/ops/sample*',
 ]
 
-/** In Node on SwiftShader: everything that compiles fast, and of attention one head dimension and group. */
+/** In Node on SwiftShader: everything that compiles fast, and of attention one head dimension and group; of small blocks what depends on their size. */
 export const NODE_CASES = [
   '*32/memory/*',
   'f32/errors/*',
   'f32/capture/attention',
   'f32/pool/*',
   'f32/ops/*',
-  'f32/*/m8-t53',
+  'f32/pool*/m8-t53',
+  'f32/attend*/m8-t53',
+  'f32/select-top/m8-t53',
   'f32/*/m16-t101',
   'f32/*/packed',
   'f32/*/decode',

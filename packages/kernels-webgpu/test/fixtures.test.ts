@@ -28,7 +28,7 @@ describe.skipIf(unavailable)(`results that were computed elsewhere (spec 11)${un
     expect(checks.filter(({ ok }) => !ok)).toEqual([])
   })
 
-  // It compiles for a minute here, and Chromium runs it on the same adapter: browser.test.ts.
+  // Left out unless PHSA_FIXTURES names it: it compiles for a minute here, and Chromium runs it on the same adapter in browser.test.ts.
   const isModelChosen = chosen.some((matches) => matches('qwen3-tiny.safetensors'))
   test.skipIf(!isModelChosen)('qwen3-tiny equals transformers: logits, loss, every gradient and greedy ids, dense and PHSA', async () => {
     const before = backend.memory.usage()

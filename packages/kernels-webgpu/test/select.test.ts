@@ -17,7 +17,9 @@ const SPEC: AttentionSpec = {
   denseBelow: 0,
 }
 
-describe.skipIf(await webgpuUnavailable())('selectBlocks', () => {
+const unavailable = await webgpuUnavailable()
+
+describe.skipIf(unavailable)(`selectBlocks${unavailable ? ` (${unavailable})` : ''}`, () => {
   let backend: WebgpuModelBackend
   beforeAll(async () => {
     backend = await openWebgpu()

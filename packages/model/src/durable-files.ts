@@ -1,8 +1,9 @@
 import type { FileHandle } from 'node:fs/promises'
+import { nodeModule } from './node-module.js'
 
 /** Writes a file in pieces, and waits until it is on the disk. Node only. */
 export async function writeDurably(path: string, parts: Iterable<Uint8Array> | AsyncIterable<Uint8Array>): Promise<void> {
-  const { open } = await import('node:fs/promises')
+  const { open } = await nodeModule('node:fs/promises')
   const handle = await open(path, 'w')
   try {
     for await (const part of parts) await writeWhole(handle, part)
@@ -15,7 +16,7 @@ export async function writeDurably(path: string, parts: Iterable<Uint8Array> | A
 /** Waits until the names in a folder are on the disk. Windows cannot be asked for it. */
 export async function syncFolder(path: string): Promise<void> {
   if (process.platform === 'win32') return
-  const { open } = await import('node:fs/promises')
+  const { open } = await nodeModule('node:fs/promises')
   const handle = await open(path, 'r')
   try {
     await handle.sync()

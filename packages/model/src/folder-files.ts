@@ -2,15 +2,15 @@ import type { BigIntStats } from 'node:fs'
 import type { FileHandle } from 'node:fs/promises'
 import { InvalidFileError, isPhsaError } from '@phsa/core'
 import type { ModelFiles } from './model-files.js'
+import { nodeModule } from './node-module.js'
 
 /** Most bytes of one read call; the operating system takes less than 2 GiB at once. */
 const READ_BYTES = 256 * 1024 * 1024
 
 /** The files of a folder on disk, read through open handles, so that only what is asked for is in memory. @throws InvalidFileError, in its methods */
 export async function folderFiles(folder: string): Promise<ModelFiles> {
-  // Imported here so that bundles for browsers, which bring other files, need no Node modules.
-  const { open, stat } = await import('node:fs/promises')
-  const { join } = await import('node:path')
+  const { open, stat } = await nodeModule('node:fs/promises')
+  const { join } = await nodeModule('node:path')
   const handles = new Map<string, FileHandle>()
 
   /** Undefined where there is none of that name. */

@@ -1,6 +1,6 @@
-import { layerLambda, type PagedBatch, type PagedCache, type Tensor, UnsupportedError } from '@phsa/core'
+import { finishLayer, layerLambda, type PagedBatch, type PagedCache, projectHeads, type Tensor, UnsupportedError } from '@phsa/core'
 import { type AttentionChoice, planLayers } from './attention-choice.js'
-import { finishLayer, projectAttention } from './decoder-layer.js'
+import { endInput, headsInput } from './decoder-layer.js'
 import type { DecoderModel } from './decoder-model.js'
 import { EMBEDDING, FINAL_NORM, layerRoles } from './parameter-shapes.js'
 
@@ -23,6 +23,19 @@ export interface PagedStep {
   readonly marks: Tensor
   readonly batch: PagedBatch
 }
+
+/** What a layer has attended with, inside of its memory scope; see `PagedDecoder.advance`. */
+export interface LayerAttention {
+  readonly cache: PagedCache
+  /** [Tq, Hq, D] */
+  readonly q: Tensor
+  /** f32 [Tq, Hq], natural logarithm of the softmax sums. */
+  readonly lse: Tensor
+  readonly batch: PagedBatch
+}
+
+/** Looks at each layer as it attends. */
+export type AttentionWatch = (attention: LayerAttention) => void
 
 /** Policies whose choice can be made from cached representatives. */
 const PAGED_POLICIES: readonly string[] = ['phsa', 'dense', 'mean-pool', 'punctuation-only', 'infllm-v2']
@@ -73,8 +86,8 @@ export class PagedDecoder {
     return this.#caches.reduce((total, cache) => total + cache.bytes, 0)
   }
 
-  /** Takes the new tokens into the caches. @returns [Tq, E], before the final norm */
-  advance({ ids, positions, marks, batch }: PagedStep): Tensor {
+  /** Takes the new tokens into the caches. @param watch called once a layer @returns [Tq, E], before the final norm */
+  advance({ ids, positions, marks, batch }: PagedStep, watch?: AttentionWatch): Tensor {
     const { backend, config, parameters } = this.model
     const { memory, ops, paged } = backend
     return memory.scope(() => {
@@ -83,17 +96,16 @@ export class PagedDecoder {
         const input = x
         x = memory.scope(() => {
           const context = {
-            backend,
             parameters: layerRoles(parameters, layer),
             epsilon: config.rmsNormEpsilon,
             positions,
             rope: this.model.ropeFor(0),
-            spec: cache.options.spec,
           }
-          const { q, k, v } = projectAttention(context, input)
+          const { q, k, v } = projectHeads(backend, headsInput(context, input))
           paged.append(cache, k, v, marks, batch)
-          const { out } = paged.attend(cache, q, paged.selectBlocks(cache, q, batch), batch)
-          return finishLayer(context, input, out).output
+          const { out, lse } = paged.attend(cache, q, paged.selectBlocks(cache, q, batch), batch)
+          watch?.({ cache, q, lse, batch })
+          return finishLayer(backend, endInput(context, input, out))
         })
         input.dispose()
       }

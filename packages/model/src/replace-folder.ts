@@ -1,4 +1,5 @@
 import { syncFolder } from './durable-files.js'
+import { nodeModule } from './node-module.js'
 
 /** The file without which a folder is no model: `loadModel` reads it first. */
 export const CONFIG_FILE = 'config.json'
@@ -30,9 +31,9 @@ const UNFINISHED = /^\.[\da-f-]{36}\.(partial|previous)$/
  * @param previous a folder that is not there yet, within `target`
  */
 export async function replaceFolder(source: string, target: string, previous: string): Promise<void> {
-  const { existsSync } = await import('node:fs')
-  const { mkdir, readdir, rename, rm } = await import('node:fs/promises')
-  const { dirname, join } = await import('node:path')
+  const { existsSync } = await nodeModule('node:fs')
+  const { mkdir, readdir, rename, rm } = await nodeModule('node:fs/promises')
+  const { dirname, join } = await nodeModule('node:path')
   await syncFolder(source)
   if (!existsSync(target)) {
     await rename(source, target)

@@ -11,6 +11,7 @@ import { decoderConfigJson } from './decoder-config-json.js'
 import type { DecoderModel } from './decoder-model.js'
 import { writeDurably } from './durable-files.js'
 import { type GenerationSettings, generationSettingsJson } from './generation-settings.js'
+import { nodeModule } from './node-module.js'
 import { CONFIG_FILE, replaceFolder, TOKENIZER_FILES } from './replace-folder.js'
 import { planShards, shardIndexJson } from './shard-plan.js'
 import { INDEX_FILE } from './weight-files.js'
@@ -57,9 +58,9 @@ const FILE_TYPES = { f32: 'F32', bf16: 'BF16', f16: 'F16' } as const
  * what the file system says when the folder cannot be written
  */
 export async function saveModel(model: DecoderModel | ModelContent, folder: string, options: SaveModelOptions = {}): Promise<void> {
-  const { mkdir, rm } = await import('node:fs/promises')
-  const { existsSync } = await import('node:fs')
-  const { dirname, join, resolve } = await import('node:path')
+  const { mkdir, rm } = await nodeModule('node:fs/promises')
+  const { existsSync } = await nodeModule('node:fs')
+  const { dirname, join, resolve } = await nodeModule('node:path')
   const target = resolve(folder)
   if (options.tokenizerFrom !== undefined && !existsSync(join(options.tokenizerFrom, 'tokenizer.json'))) {
     throw new InvalidFileError(
@@ -90,9 +91,9 @@ export async function saveModel(model: DecoderModel | ModelContent, folder: stri
 }
 
 async function writeFiles(model: DecoderModel | ModelContent, folder: string, options: SaveModelOptions): Promise<void> {
-  const { existsSync } = await import('node:fs')
-  const { readFile } = await import('node:fs/promises')
-  const { join } = await import('node:path')
+  const { existsSync } = await nodeModule('node:fs')
+  const { readFile } = await nodeModule('node:fs/promises')
+  const { join } = await nodeModule('node:path')
   const { config, phsa, dtype, parameters, read } = 'read' in model ? model : contentOf(model)
   const write = options.writeFile ?? writeDurably
   const writeJson = (name: string, json: object) =>

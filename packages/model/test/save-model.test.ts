@@ -20,7 +20,11 @@ import { testedBackends } from './backends.js'
 import { tinyConfig, tinyModel } from './tiny-model.js'
 
 /** Called after every change of the names of a folder. */
-const disk = vi.hoisted(() => ({ changed: (): void => undefined }))
+const disk = vi.hoisted(() => {
+  // A worker keeps the modules of the file before, and those have the real file system.
+  vi.resetModules()
+  return { changed: (): void => undefined }
+})
 vi.mock('node:fs/promises', async (importOriginal) => {
   const original = await importOriginal<typeof import('node:fs/promises')>()
   const watched =

@@ -1,5 +1,6 @@
 import { basename, resolve } from 'node:path'
 import { MessageChannel, Worker } from 'node:worker_threads'
+import { WorkerConstraints } from './constrain/worker-constraints.js'
 import { Engine } from './engine/engine.js'
 import type { EngineOptions } from './engine/engine-options.js'
 import type { HttpWorkerData, PlainApiSettings } from './http-worker-messages.js'
@@ -34,7 +35,8 @@ export interface ServerOptions extends EngineOptions {
 export async function createServer(options: ServerOptions): Promise<InferenceServer> {
   const { tokenizerFolder, modelName, host = '127.0.0.1', port = 8000, api, timeouts, log = false, ...engineOptions } = options
   requireSafeAddress(host, (api?.keys?.length ?? 0) > 0)
-  const engine = new Engine(engineOptions)
+  const constraints = new WorkerConstraints({ tokenizerFolder, vocabSize: options.model.config.vocabSize })
+  const engine = new Engine({ constraints, ...engineOptions })
   let worker: Worker | undefined
   try {
     const { port1, port2 } = new MessageChannel()
@@ -53,7 +55,10 @@ export async function createServer(options: ServerOptions): Promise<InferenceSer
     // Sources run unbuilt with the loader that this process was started with.
     const name = import.meta.url.endsWith('.ts') ? './http-worker.ts' : './http-worker.js'
     worker = new Worker(new URL(name, import.meta.url), { workerData: data, transferList: [port2] })
-    return new InferenceServer(worker, engine, await listening(worker))
+    const server = new InferenceServer(worker, engine, await listening(worker))
+    const end = () => void constraints.close()
+    server.ended.then(end, end)
+    return server
   } catch (error) {
     await worker?.terminate()
     await engine.stop()

@@ -7,6 +7,8 @@ import type { HttpWorkerAnswer, HttpWorkerCall, HttpWorkerData } from './http-wo
 import { HttpListener } from './listen/http-listener.js'
 import { EnginePort } from './port/engine-port.js'
 import { errorMessage } from './port/error-message.js'
+import { InlineTexts } from './texts/texts.js'
+import { ThreadedTexts } from './texts/threaded-texts.js'
 
 // The thread of HTTP: requests, texts and templates, beside the thread in which the model computes. `createServer` starts it.
 
@@ -18,6 +20,7 @@ async function listen(): Promise<HttpListener> {
   const api = createApi({
     engine: new EnginePort(enginePort, engineLimits),
     tokenizer,
+    texts: ThreadedTexts.ofFolder(new InlineTexts(tokenizer), tokenizerFolder),
     modelName,
     settings: { ...settings, phase: () => phase, ...(log && { log: (line) => process.stderr.write(`${JSON.stringify(line)}\n`) }) },
   })

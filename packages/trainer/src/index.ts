@@ -70,7 +70,9 @@ export {
   evaluateSelections,
 } from './evaluation/evaluate-selections.js'
 export { type HeldOutOptions, heldOutBatches } from './evaluation/held-out-batches.js'
+export { type LayerSample, layerRecalls } from './evaluation/layer-recall.js'
 export type { NeedleTask, NeedleTrial } from './evaluation/needle-task.js'
+export type { PolicyVariant } from './evaluation/policy-variant.js'
 export type { RetrievalPromptOptions } from './evaluation/retrieval-prompts.js'
 export { type NeedleTokenizer, textNeedle } from './evaluation/text-needle.js'
 export { type LearningRateOptions, learningRateAt } from './learning-rate.js'

@@ -1,5 +1,5 @@
 import { Option } from 'commander'
-import { backendOption, type CommandSet, dtypeOption, jsonOption } from './command-set.js'
+import { backendOption, type CommandSet, dtypeOption, jsonOption, listOption } from './command-set.js'
 import { integerBetween, nonEmpty, numberBetween } from './parse-value.js'
 
 /** Declares `phsa serve`. */
@@ -24,6 +24,8 @@ export function declareServe(commands: CommandSet): void {
     .option('--host <address>', 'address to listen on', nonEmpty, '127.0.0.1')
     .option('--port <n>', 'TCP port; 0 takes any that is free', integerBetween(0, 65535), 8000)
     .option('--api-key-file <file>', 'keys that requests must carry, a line NAME KEY each')
+    .option('--playground', 'serve the playground at the address itself, without a key')
+    .addOption(listOption('--allow-origin <origins>', 'origins whose pages may ask, with commas between', nonEmpty, [], 'none'))
     .optionsGroup('Limits:')
     .option(
       '--max-concurrent <n>',
@@ -59,6 +61,12 @@ export function declareServe(commands: CommandSet): void {
         .conflicts('dense'),
     )
     .option('--dense', 'attend to everything where a request does not say')
+    .option('--dense-below <n>', 'queries at earlier positions attend to everything (default: as the model was saved)', integerBetween(0))
+    .option(
+      '--recall-every <n>',
+      'measure the attention recall of every n-th decoding step, for /metrics (default: of none)',
+      integerBetween(1),
+    )
     .optionsGroup('Output:')
     .option('--log', 'write a line of JSON a request to stderr, without text of prompts and answers')
     .addOption(jsonOption('print one line of JSON when it listens'))

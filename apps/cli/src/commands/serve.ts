@@ -1,7 +1,8 @@
 import { basename, resolve } from 'node:path'
-import type { DType } from '@phsa/core'
+import { type DType, phsaPolicy } from '@phsa/core'
 import { type ApiKey, createServer, type InferenceServer, requireSafeAddress, type ServerOptions } from '@phsa/server'
 import { withBackend } from '../backends.js'
+import { bundledPlayground } from '../demo/bundled-assets.js'
 import { ExitCode } from '../exit-code.js'
 import { type Interruption, interruptible } from '../interruption.js'
 import { loadTextModel, type TextModel } from '../load-text-model.js'
@@ -25,7 +26,11 @@ export interface ServeOptions extends CacheChoice {
   readonly grace: number
   readonly topK?: number
   readonly dense?: boolean
+  readonly denseBelow?: number
+  readonly recallEvery?: number
   readonly log?: boolean
+  readonly playground?: boolean
+  readonly allowOrigin?: readonly string[]
   readonly json?: boolean
 }
 
@@ -36,14 +41,16 @@ export async function runServe(options: ServeOptions): Promise<ExitCode> {
   // The server asks too, but only after minutes of loading.
   requireSafeAddress(options.host, keys.length > 0)
   const modelName = options.modelName ?? basename(resolve(options.model))
+  const pages = options.playground ? bundledPlayground() : undefined
   const serve = async (interruption: Interruption) =>
     withBackend(options.backend, async (backend) => {
       const loaded = await loadTextModel(options.model, { backend, dtype: options.dtype })
       try {
         if (interruption.requested) return ExitCode.interrupted
-        const server = await createServer(serverOptions(loaded, { ...options, modelName }, keys))
+        const server = await createServer(serverOptions(loaded, { ...options, modelName, pages }, keys))
         const description = describeServer(server, loaded.model, modelName, keys.length)
         process.stdout.write(options.json ? reportJsonLine(description) : serverText(description))
+        if (pages && !options.json) process.stdout.write(`playground ${server.url}/\n`)
         return await serveUntilStopped(server, interruption, options.grace)
       } finally {
         loaded.model.dispose()
@@ -59,12 +66,12 @@ function requireRoom({ prefillChunk, maxConcurrent = 1 }: ServeOptions): void {
   )
 }
 
-function serverOptions(loaded: TextModel, options: ServeOptions, keys: readonly ApiKey[]): ServerOptions {
+function serverOptions(loaded: TextModel, options: ServeOptions & { readonly pages?: string }, keys: readonly ApiKey[]): ServerOptions {
   const { model, punctuation, generation } = loaded
   if (generation.unsupported) {
     process.stderr.write(`generation_config.json sets ${generation.unsupported.join(', ')}, which is not followed\n`)
   }
-  const { topK, dense } = options
+  const { topK, dense, denseBelow, pages } = options
   return {
     model,
     punctuation,
@@ -77,8 +84,16 @@ function serverOptions(loaded: TextModel, options: ServeOptions, keys: readonly 
     maxSequences: options.maxConcurrent,
     maxWaiting: options.queue,
     stepTokens: options.prefillChunk,
+    ...(denseBelow !== undefined && { attention: { policy: phsaPolicy, phsa: { ...model.phsa, denseBelow } } }),
+    recallEvery: options.recallEvery,
     defaultAttention: dense ? 'dense' : topK === undefined ? undefined : { topK },
-    api: { keys, ...(generation.sampling && { sampling: generation.sampling }) },
+    api: {
+      keys,
+      allowedOrigins: options.allowOrigin,
+      ...(generation.sampling && { sampling: generation.sampling }),
+      ...(options.allowOrigin && { allowedOrigins: options.allowOrigin }),
+      ...(pages && { pages }),
+    },
     log: options.log,
   }
 }

@@ -8,6 +8,11 @@ export function bundledTokenizerFolder(): string {
   return assetPath('tokenizer-8k')
 }
 
+/** Folder of the playground's pages. */
+export function bundledPlayground(): string {
+  return assetPath('playground')
+}
+
 /** Public-domain English prose: one part to train on, one that shares no document with it. */
 export function bundledText(part: 'train' | 'valid'): string {
   return gunzipSync(readFileSync(assetPath(`text/${part}.txt.gz`))).toString('utf8')

@@ -48,14 +48,17 @@ export function describeBackend(name: string, { create, skip = [], filter = '*' 
     const patterns = [filter].flat().map(casePattern)
     for (const conformanceCase of all.filter(({ name: caseName }) => patterns.some((matches) => matches(caseName)))) {
       test(conformanceCase.name, async (context) => {
+        // Nothing to open the backend on; the reason is its own message, and where PHSA_REQUIRE_BACKEND names it, it is a failure.
         if (!session) return context.skip(unavailable)
         const result = await session.run(conformanceCase)
         results.push(result)
+        // The case is in `skip`, with its reason, or the backend says that its capabilities end before it.
         if (result.outcome === 'skipped') return context.skip(result.reason)
         expect(result.outcome, failureText(result)).toBe('passed')
       })
     }
     test('at least one case runs', (context) => {
+      // As above: there is no device, and the message says which.
       if (!session) return context.skip(unavailable)
       expect(results.filter(({ outcome }) => outcome !== 'skipped').length, `${name} refused every case`).toBeGreaterThan(0)
     })

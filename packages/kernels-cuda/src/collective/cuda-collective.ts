@@ -62,7 +62,7 @@ export class CudaCollective implements Collective {
   allReduce(tensors: readonly Tensor[]): CollectiveTicket {
     const { device, memory, communicator, stream, group } = this.#parts
     memory.checkOpen()
-    device.checkNotCapturing('allReduce')
+    device.capture.checkNotRecording('allReduce')
     const { whoLeft } = group
     if (whoLeft !== undefined) throw this.#fail(`rank ${whoLeft} of ${this.size} has left the group, so nothing can be summed over it`)
     const arrays = tensors.map((tensor) => reducedArray(memory, tensor)).filter(({ count }) => count > 0)
@@ -109,7 +109,7 @@ export class CudaCollective implements Collective {
       wait: () => {
         if (isWaited) return
         this.#parts.memory.checkOpen()
-        this.#parts.device.checkNotCapturing('waiting for an allReduce')
+        this.#parts.device.capture.checkNotRecording('waiting for an allReduce')
         isWaited = true
         this.#parts.stream.leadMain(event)
         for (const reservation of held) reservation.release()

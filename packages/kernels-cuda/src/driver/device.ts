@@ -1,4 +1,4 @@
-import { BackendLostError, BackendUnavailableError, CaptureError, DisposedError, OutOfMemoryError } from '@phsa/core'
+import { BackendLostError, BackendUnavailableError, DisposedError, OutOfMemoryError } from '@phsa/core'
 import type { CudaDriver, Handle } from './cuda-driver.js'
 import { CudaError, failureText } from './cuda-error.js'
 import { capabilityText, type DeviceInfo } from './find-device.js'
@@ -7,6 +7,7 @@ import type { KernelLaunch } from './kernel-launch.js'
 import { LoadedKernels } from './loaded-kernels.js'
 import { isSticky, Result } from './result-codes.js'
 import { SideStream } from './side-stream.js'
+import { StreamCapture } from './stream-capture.js'
 
 /** CU_STREAM_NON_BLOCKING: work of others on the default stream does not order with ours. */
 const NON_BLOCKING = 1
@@ -15,8 +16,6 @@ const WAITABLE = 3
 const TIMED = 0
 /** A priority before all that there are. */
 const FIRST_OF_ALL = -1000
-/** CU_STREAM_CAPTURE_MODE_RELAXED: while a step is recorded it may take memory, and other threads may wait for events. */
-const RELAXED = 2
 /** Compute capability of GPUs where a kernel can begin before the one in front has ended. */
 const LEAST_TO_OVERLAP = 90
 
@@ -28,19 +27,16 @@ export class Device {
   readonly info: DeviceInfo
   /** Settles when the device is lost. */
   readonly lost: Promise<BackendLostError>
+  /** Records steps of the queue. */
+  readonly capture: StreamCapture
   readonly #driver: CudaDriver
   readonly #context: Handle
   readonly #stream: Handle
   readonly #kernels: LoadedKernels
-  /** What the driver said of clusters: asking takes longer than a launch. */
-  readonly #clusters = new Map<string, number>()
   readonly #settleLost: (error: BackendLostError) => void
   /** Called before a call of the driver that blocks the thread until the GPU is done. */
   beforeBlocking: () => void = () => {}
   #lostError: BackendLostError | undefined
-  /** Recorded steps that are not destroyed. */
-  readonly #graphs = new Set<Handle>()
-  #capturing = false
   /** The kernel that was queued last, '' where something else came behind it: nothing may overlap with that. */
   #lastKernel = ''
   #closed = false
@@ -72,11 +68,25 @@ export class Device {
       driver.cuDevicePrimaryCtxRelease(info.handle)
       throw error
     }
-    this.#kernels = new LoadedKernels(driver, modules, (call, result) => this.check(call, result))
+    this.#kernels = new LoadedKernels(driver, modules, this.check.bind(this))
+    this.capture = new StreamCapture(driver, {
+      stream: this.#stream,
+      enter: () => this.#enter(),
+      check: this.check.bind(this),
+      interrupt: () => {
+        this.#lastKernel = ''
+      },
+      lose: (text) => this.#lose(text),
+      isLost: () => this.isLost,
+    })
   }
 
   get multiprocessors(): number {
     return this.info.multiprocessors
+  }
+
+  get sharedBytes(): number {
+    return this.info.sharedBytes
   }
 
   get isLost(): boolean {
@@ -130,23 +140,12 @@ export class Device {
    */
   clustersAtOnce(kernel: string, cluster: number, threads: number, sharedBytes: number): number {
     this.#enter()
-    const asked = `${kernel} ${cluster} ${threads} ${sharedBytes}`
-    const known = this.#clusters.get(asked)
-    if (known !== undefined) return known
-    if (!this.#kernels.has(kernel)) return 0
-    const handle = this.#kernels.get(kernel, sharedBytes)
-    const count = new Int32Array(1)
-    this.check(
-      `cuOccupancyMaxActiveClusters of ${kernel}`,
-      this.#driver.cuOccupancyMaxActiveClusters(count, handle, cluster, threads, sharedBytes),
-    )
-    this.#clusters.set(asked, count[0])
-    return count[0]
+    return this.#kernels.clustersAtOnce(kernel, cluster, threads, sharedBytes)
   }
 
   /** Loads the kernels of one source file. @returns false where all were loaded */
   loadNextKernels(): boolean {
-    this.checkNotCapturing('loading kernels')
+    this.capture.checkNotRecording('loading kernels')
     this.#enter()
     return this.#kernels.loadNext()
   }
@@ -186,7 +185,7 @@ export class Device {
 
   /** Queues a copy from page-locked host memory. */
   copyToDevice(target: Handle, source: Handle, bytes: number): void {
-    this.checkNotCapturing('a copy to the device')
+    this.capture.checkNotRecording('a copy to the device')
     this.#enter()
     this.#lastKernel = ''
     this.check('cuMemcpyHtoDAsync', this.#driver.cuMemcpyHtoDAsync(target, source, bytes, this.#stream))
@@ -194,7 +193,7 @@ export class Device {
 
   /** Queues a copy to page-locked host memory. */
   copyToHost(target: Handle, source: Handle, bytes: number): void {
-    this.checkNotCapturing('a copy to the host')
+    this.capture.checkNotRecording('a copy to the host')
     this.#enter()
     this.#lastKernel = ''
     this.check('cuMemcpyDtoHAsync', this.#driver.cuMemcpyDtoHAsync(target, source, bytes, this.#stream))
@@ -229,7 +228,7 @@ export class Device {
 
   /** Queues the mark after everything queued so far. */
   recordEvent(event: Handle): void {
-    this.checkNotCapturing('a mark in the queue')
+    this.capture.checkNotRecording('a mark in the queue')
     this.#enter()
     this.check('cuEventRecord', this.#driver.cuEventRecord(event, this.#stream))
   }
@@ -265,63 +264,10 @@ export class Device {
 
   /** Blocks the calling thread until everything queued is done. */
   synchronize(): void {
-    this.checkNotCapturing('waiting for the queue')
+    this.capture.checkNotRecording('waiting for the queue')
     this.#enter()
     this.beforeBlocking()
     this.check('cuStreamSynchronize', this.#driver.cuStreamSynchronize(this.#stream))
-  }
-
-  /** From here on what is queued is recorded, until `endCapture` or `cancelCapture`. */
-  beginCapture(): void {
-    this.#enter()
-    this.check('cuStreamBeginCapture', this.#driver.cuStreamBeginCapture(this.#stream, RELAXED))
-    this.#lastKernel = ''
-    this.#capturing = true
-  }
-
-  /** Ends the recording. @returns what `launchGraph` runs; the caller destroys it */
-  endCapture(): Handle {
-    this.#enter()
-    const [graph, executable] = [new BigUint64Array(1), new BigUint64Array(1)]
-    this.#capturing = false
-    this.check('cuStreamEndCapture', this.#driver.cuStreamEndCapture(this.#stream, graph))
-    const result = this.#driver.cuGraphInstantiate(executable, graph[0], 0n)
-    this.check('cuGraphDestroy', this.#driver.cuGraphDestroy(graph[0]))
-    this.check('cuGraphInstantiate', result)
-    this.#graphs.add(executable[0])
-    return executable[0]
-  }
-
-  /** Ends the recording and drops it; after an error inside, which is the one to report. */
-  cancelCapture(): void {
-    const graph = new BigUint64Array(1)
-    this.#capturing = false
-    const result = this.#driver.cuStreamEndCapture(this.#stream, graph)
-    if (isSticky(result)) this.#lose(failureText(this.#driver, 'cuStreamEndCapture', result))
-    else if (graph[0] !== 0n) this.check('cuGraphDestroy', this.#driver.cuGraphDestroy(graph[0]))
-  }
-
-  /** @throws CaptureError while a step is recorded */
-  checkNotCapturing(what: string): void {
-    if (!this.#capturing) return
-    throw new CaptureError(
-      `${what} was asked for inside of a step that is being recorded; it belongs before or after. What changes between replays is written, outside, into tensors that the step reads.`,
-    )
-  }
-
-  /** Queues a recorded step. */
-  launchGraph(executable: Handle): void {
-    this.checkNotCapturing('the replay of a recorded step')
-    this.#enter()
-    this.#lastKernel = ''
-    this.check('cuGraphLaunch', this.#driver.cuGraphLaunch(executable, this.#stream))
-  }
-
-  /** Destroying twice is allowed, and after `close` and the loss of the device, which have done it. */
-  destroyGraph(executable: Handle): void {
-    if (!this.#graphs.delete(executable) || this.#lostError) return
-    this.#enter()
-    this.check('cuGraphExecDestroy', this.#driver.cuGraphExecDestroy(executable))
   }
 
   /** Gives back what the device holds here. What was allocated is freed before, by its owner. */
@@ -329,7 +275,7 @@ export class Device {
     if (this.#closed) return
     if (!this.#lostError) {
       this.#enter()
-      for (const graph of [...this.#graphs]) this.destroyGraph(graph)
+      this.capture.destroyAll()
       this.#kernels.unload()
       this.check('cuStreamDestroy', this.#driver.cuStreamDestroy(this.#stream))
     }

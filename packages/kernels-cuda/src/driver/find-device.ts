@@ -13,6 +13,8 @@ export interface DeviceInfo {
   readonly computeCapability: number
   readonly totalBytes: number
   readonly multiprocessors: number
+  /** Shared memory that a thread block may have at most, where a kernel asks for it. */
+  readonly sharedBytes: number
   /** Newest CUDA that the driver serves: 13.0 is 13000. */
   readonly driverVersion: number
 }
@@ -22,6 +24,7 @@ const LEAST_CAPABILITY = 80
 
 // CUdevice_attribute
 const MULTIPROCESSORS = 16
+const SHARED_BYTES_ON_REQUEST = 97
 const CAPABILITY_MAJOR = 75
 const CAPABILITY_MINOR = 76
 
@@ -71,6 +74,7 @@ export function findDevice(driver: CudaDriver, ordinal: number, leastDriver: num
     computeCapability,
     totalBytes: Number(totalBytes[0]),
     multiprocessors: attribute(MULTIPROCESSORS),
+    sharedBytes: attribute(SHARED_BYTES_ON_REQUEST),
     driverVersion,
   }
 }

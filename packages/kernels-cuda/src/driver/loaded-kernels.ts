@@ -16,8 +16,12 @@ const DEFAULT_SHARED_BYTES = 48 * 1024
 const MAX_DYNAMIC_SHARED_SIZE_BYTES = 8
 /** CU_FUNC_ATTRIBUTE_NON_PORTABLE_CLUSTER_SIZE_ALLOWED: clusters of more than eight thread blocks. */
 const LARGE_CLUSTERS = 14
+/** CU_FUNC_ATTRIBUTE_PREFERRED_SHARED_MEMORY_CARVEOUT, percent: what of a multiprocessor's L1 cache is shared memory. */
+const SHARED_MEMORY_CARVEOUT = 9
 /** Kernels for Hopper alone. */
 const HOPPER = '_sm90'
+/** Kernels that begin beside the one in front: a multiprocessor whose cache is divided otherwise would have to be empty first. */
+const BESIDE_OTHERS = ['few_rows_', 'heads_rope']
 
 /** Kernels in one context. A module is loaded when the first of its kernels is asked for. */
 export class LoadedKernels {
@@ -26,6 +30,8 @@ export class LoadedKernels {
   readonly #moduleOf = new Map<string, KernelModule>()
   readonly #modules = new Map<KernelModule, Handle>()
   readonly #kernels = new Map<string, LoadedKernel | undefined>()
+  /** What the driver said of clusters: asking takes longer than a launch. */
+  readonly #clusters = new Map<string, number>()
 
   /**
    * @param modules those with code for the GPU
@@ -60,6 +66,20 @@ export class LoadedKernels {
     return kernel.handle
   }
 
+  /** How many clusters of a kernel the GPU runs at once where nothing else does; 0 where it has no kernel of that name. */
+  clustersAtOnce(name: string, cluster: number, threads: number, sharedBytes: number): number {
+    const asked = `${name} ${cluster} ${threads} ${sharedBytes}`
+    const known = this.#clusters.get(asked)
+    if (known !== undefined) return known
+    if (!this.has(name)) return 0
+    const handle = this.get(name, sharedBytes)
+    const count = new Int32Array(1)
+    const result = this.#driver.cuOccupancyMaxActiveClusters(count, handle, cluster, threads, sharedBytes)
+    this.#check(`cuOccupancyMaxActiveClusters of ${name}`, result)
+    this.#clusters.set(asked, count[0])
+    return count[0]
+  }
+
   /** Loads one module, so that no first launch waits for it. @returns false where all were loaded */
   loadNext(): boolean {
     const next = [...this.#moduleOf.values()].find((module) => !this.#modules.has(module))
@@ -88,6 +108,9 @@ export class LoadedKernels {
     if (result === Result.notFound) return undefined
     this.#check(`cuModuleGetFunction of ${name}`, result)
     if (name.includes(HOPPER)) this.#check('cuFuncSetAttribute', this.#driver.cuFuncSetAttribute(handle[0], LARGE_CLUSTERS, 1))
+    if (BESIDE_OTHERS.some((beginning) => name.startsWith(beginning))) {
+      this.#check('cuFuncSetAttribute', this.#driver.cuFuncSetAttribute(handle[0], SHARED_MEMORY_CARVEOUT, 100))
+    }
     return { handle: handle[0], sharedBytes: DEFAULT_SHARED_BYTES }
   }
 

@@ -91,7 +91,7 @@ export class CudaMemory implements Memory {
 
   upload(data: HostArray, shape: readonly number[], dtype: DType = defaultDType(data)): Tensor {
     this.checkOpen()
-    this.#device.checkNotCapturing('upload')
+    this.#device.capture.checkNotRecording('upload')
     checkShape(shape)
     checkHeld(dtype)
     checkHostArray(data, shape, dtype)
@@ -107,7 +107,7 @@ export class CudaMemory implements Memory {
 
   write(tensor: Tensor, data: HostArray): void {
     const target = this.#read('tensor', tensor)
-    this.#device.checkNotCapturing('write')
+    this.#device.capture.checkNotRecording('write')
     checkHostArray(data, target.shape, target.dtype)
     this.#send(data, target)
   }
@@ -145,7 +145,7 @@ export class CudaMemory implements Memory {
 
   async download(tensor: Tensor): Promise<HostArray> {
     const { storage, dtype, shape } = this.#read('tensor', tensor)
-    this.#device.checkNotCapturing('download')
+    this.#device.capture.checkNotRecording('download')
     const length = elementCount(shape)
     return this.#downloads.fetch(storage.address, bytesOf(tensor), (buffer) => decodeElements(buffer, dtype, length))
   }
@@ -197,7 +197,7 @@ export class CudaMemory implements Memory {
    */
   reserve(what: string, bytes: number): Reservation {
     this.checkOpen()
-    this.#device.checkNotCapturing(what)
+    this.#device.capture.checkNotRecording(what)
     return this.#reserve(what, bytes)
   }
 
@@ -231,7 +231,7 @@ export class CudaMemory implements Memory {
    */
   close(end?: () => Promise<void>): void {
     if (this.#closed) return
-    this.#device.checkNotCapturing('the dispose of the backend')
+    this.#device.capture.checkNotRecording('the dispose of the backend')
     this.#closed = true
     const held = [...this.#held.values()]
     this.#held.clear()

@@ -20,7 +20,7 @@ async function ranks(size: number, timeoutSeconds = 30): Promise<Rank[]> {
     Array.from({ length: size }, async (_, rank) => {
       const archive = fakeArchive()
       const driver = new FakeDriver({}, archive)
-      const nccl = new FakeNccl((address, bytes) => driver.bytesAt(address, bytes), wire)
+      const nccl = new FakeNccl((address, bytes) => driver.memory.at(address, bytes), wire)
       const backend = openBackend(driver, archive, 0)
       await backend.join({ place: groupPlace({ rank, size, port, timeoutSeconds }), findNccl: () => nccl })
       return { backend, driver, nccl }
@@ -191,7 +191,7 @@ test('ranks that NCCL does not connect are not waited for without end', async ()
   const joined = [0, 1].map(async (rank) => {
     const archive = fakeArchive()
     const driver = new FakeDriver({}, archive)
-    const nccl = new FakeNccl((address, bytes) => driver.bytesAt(address, bytes))
+    const nccl = new FakeNccl((address, bytes) => driver.memory.at(address, bytes))
     nccl.states.push(...Array<number>(10_000).fill(7))
     const place = groupPlace({ rank, size: 2, port, joinSeconds: 0.3 })
     await openBackend(driver, archive, 0).join({ place, findNccl: () => nccl })
@@ -208,7 +208,7 @@ test('a rank that cannot connect is named to the others, which do not wait', asy
   const joined = [0, 1].map(async (rank) => {
     const archive = fakeArchive()
     const driver = new FakeDriver({}, archive)
-    const nccl = new FakeNccl((address, bytes) => driver.bytesAt(address, bytes))
+    const nccl = new FakeNccl((address, bytes) => driver.memory.at(address, bytes))
     // Rank 0 waits for rank 1 as long as it takes.
     nccl.states.push(...(rank === 1 ? [5] : Array<number>(100_000).fill(7)))
     await openBackend(driver, archive, 0).join({ place: groupPlace({ rank, size: 2, port }), findNccl: () => nccl })
@@ -231,7 +231,7 @@ test('nor does anyone wait for a rank whose first transfer fails', async () => {
   const joined = [0, 1].map(async (rank) => {
     const archive = fakeArchive()
     const driver = new FakeDriver({}, archive)
-    const nccl = new FakeNccl((address, bytes) => driver.bytesAt(address, bytes))
+    const nccl = new FakeNccl((address, bytes) => driver.memory.at(address, bytes))
     libraries[rank] = nccl
     // Both are connected; then rank 0 waits for the other as long as it takes.
     nccl.states.push(0, ...(rank === 1 ? [5] : Array<number>(100_000).fill(7)))

@@ -10,7 +10,7 @@ const driver = new FakeDriver({}, archive)
 const backend = openBackend(driver, archive, 0)
 await backend.join({
   place: groupPlace({ rank, size, port, timeoutSeconds: 3 }),
-  findNccl: () => new FakeNccl((address, bytes) => driver.bytesAt(address, bytes)),
+  findNccl: () => new FakeNccl((address, bytes) => driver.memory.at(address, bytes)),
 })
 console.log('joined')
 const alive = setInterval(() => {}, 1000)

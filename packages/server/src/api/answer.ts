@@ -1,3 +1,4 @@
+import { setMaxListeners } from 'node:events'
 import type { Context } from 'hono'
 import type { AnswerShape, FinishedChoice } from './answer-shape.js'
 import type { ApiContext } from './api-context.js'
@@ -20,6 +21,8 @@ export async function answer(c: Context<ApiEnvironment>, plan: GenerationPlan, s
   const record = c.get('record')
   const client = c.req.raw.signal
   const abort = new AbortController()
+  // Every choice listens.
+  setMaxListeners(0, abort.signal)
   const leave = () => abort.abort()
   client.addEventListener('abort', leave)
   if (client.aborted) leave()

@@ -1,5 +1,6 @@
 import type { TextTokenizer } from '@phsa/model'
 import type { EngineClient } from '../engine/engine-client.js'
+import type { Texts } from '../texts/texts.js'
 import type { CompleteSettings } from './api-settings.js'
 import type { ServerMetrics } from './server-metrics.js'
 import type { TokenNames } from './token-names.js'
@@ -8,6 +9,8 @@ import type { TokenNames } from './token-names.js'
 export interface ApiContext {
   readonly engine: EngineClient
   readonly tokenizer: TextTokenizer
+  /** Its work, where long texts hold nobody up. */
+  readonly texts: Texts
   /** For answers, see `answerTokenizer`. */
   readonly answers: Pick<TextTokenizer, 'decode'>
   readonly names: TokenNames

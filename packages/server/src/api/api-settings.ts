@@ -23,6 +23,8 @@ export interface ApiSettings {
   readonly maxPrompts?: number
   /** Origins that browsers may call from; default none: no CORS headers at all. */
   readonly allowedOrigins?: readonly string[]
+  /** A folder of static files that are served beside the API, `/` being its index.html, without a key; default none. */
+  readonly pages?: string
   /** Default: always ready. */
   readonly phase?: () => ServerPhase
   /** One line a request, never with text of prompts or answers; default: nowhere. */
@@ -32,7 +34,7 @@ export interface ApiSettings {
 }
 
 /** Settings with nothing left open. */
-export type CompleteSettings = Required<Omit<ApiSettings, 'chatTokens'>> & Pick<ApiSettings, 'chatTokens'>
+export type CompleteSettings = Required<Omit<ApiSettings, 'chatTokens' | 'pages'>> & Pick<ApiSettings, 'chatTokens' | 'pages'>
 
 /** @param maxTokens of prompt and answer together */
 export function completeSettings(settings: ApiSettings, maxTokens: number): CompleteSettings {

@@ -2,12 +2,12 @@ import type { Context } from 'hono'
 import { answer } from './answer.js'
 import type { ApiContext } from './api-context.js'
 import type { ApiEnvironment } from './api-environment.js'
-import { chatPrompt } from './chat-prompt.js'
+import { callGrammar } from './call-grammar.js'
 import { ChatShape } from './chat-shape.js'
 import { planGeneration } from './generation-plan.js'
 import { readBody } from './read-body.js'
 import { refuseParameter } from './refuse-parameter.js'
-import { chatSchema } from './schemas/chat-schema.js'
+import { chatSchema, conversationOf } from './schemas/chat-schema.js'
 
 /** POST /v1/chat/completions */
 export async function chatCompletions(c: Context<ApiEnvironment>, context: ApiContext): Promise<Response> {
@@ -19,7 +19,7 @@ export async function chatCompletions(c: Context<ApiEnvironment>, context: ApiCo
   if ((top_logprobs ?? undefined) !== undefined && !body.logprobs)
     refuseParameter('top_logprobs', 'top_logprobs needs logprobs: true; give it, or leave top_logprobs out.')
   const record = c.get('record')
-  const prompt = context.tokenizer.encode(chatPrompt(body, context.tokenizer))
+  const prompt = await context.texts.encodeChat(conversationOf(body), true, c.req.raw.signal)
   const asked = max_completion_tokens ?? max_tokens ?? undefined
   const details = {
     prompts: [prompt],
@@ -29,6 +29,7 @@ export async function chatCompletions(c: Context<ApiEnvironment>, context: ApiCo
     perPrompt: body.n ?? 1,
     logprobs: body.logprobs ? (top_logprobs ?? 0) : undefined,
     logprobsParam: 'top_logprobs',
+    ...callGrammar(body),
   }
   const plan = planGeneration(body, details, context, record.caller)
   const parsesCalls = (body.tools ?? []).length > 0

@@ -23,9 +23,14 @@ export type ChoiceUsage = Pick<EngineUsage, 'promptTokens' | 'cachedTokens' | 'c
 
 /** What one choice gives: one `started`, texts, one `end`. */
 export type ChoiceEvent =
-  | { readonly type: 'started'; readonly cachedTokens: number; readonly promptLogprobs: readonly (TokenLogprob | null)[] | undefined }
+  | {
+      readonly type: 'started'
+      readonly cachedTokens: number
+      readonly queuedMilliseconds: number
+      readonly promptLogprobs: readonly (TokenLogprob | null)[] | undefined
+    }
   | AnswerPiece
-  | { readonly type: 'end'; readonly reason: 'stop' | 'length'; readonly usage: ChoiceUsage }
+  | { readonly type: 'end'; readonly reason: 'stop' | 'length'; readonly usage: ChoiceUsage; readonly stopToken?: AnswerToken }
 
 /** What turns token ids into the text of an answer. */
 export interface ChoiceText {
@@ -65,7 +70,7 @@ export async function* choiceEvents(
     switch (event.type) {
       case 'started':
         cachedTokens = event.cachedTokens
-        yield { type: 'started', cachedTokens, promptLogprobs: event.promptLogprobs }
+        yield { type: 'started', cachedTokens, queuedMilliseconds: event.queuedMilliseconds, promptLogprobs: event.promptLogprobs }
         break
       case 'token': {
         made++
@@ -87,7 +92,8 @@ export async function* choiceEvents(
         // Without a stop string every token counts, also those that never became text.
         const last = search.found ? certain : { ...certain, tokens: [...certain.tokens, ...held] }
         if (!isEmpty(last)) yield last
-        yield { type: 'end', reason: search.found ? 'stop' : event.reason, usage: event.usage }
+        const stopToken = event.stopToken && !search.found ? { ...event.stopToken, offset: written } : undefined
+        yield { type: 'end', reason: search.found ? 'stop' : event.reason, usage: event.usage, ...(stopToken && { stopToken }) }
       }
     }
   }

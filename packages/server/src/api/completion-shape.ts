@@ -43,7 +43,7 @@ export class CompletionShape implements AnswerShape {
       case 'text':
         return this.#chunk(index, event.text, this.#shifted(index, event.tokens))
       case 'end':
-        return this.#chunk(index, '', [], event.reason)
+        return this.#chunk(index, '', this.#shifted(index, stopTokens(event)), event.reason)
     }
   }
 
@@ -69,7 +69,7 @@ export class CompletionShape implements AnswerShape {
 
   #choice({ index, started, text, tokens, end }: FinishedChoice): object {
     const { logprobs } = this.#options
-    const all = [...this.#promptTokens(index, started), ...this.#shifted(index, tokens)]
+    const all = [...this.#promptTokens(index, started), ...this.#shifted(index, [...tokens, ...stopTokens(end)])]
     return {
       text: (this.#echoes[index]?.text ?? '') + text,
       logprobs: logprobs ? completionLogprobs(all, this.#context.names) : null,
@@ -91,6 +91,11 @@ export class CompletionShape implements AnswerShape {
     const shift = this.#echoes[index]?.text.length ?? 0
     return tokens.map((token) => ({ ...token, offset: token.offset + shift }))
   }
+}
+
+/** The token that ended a text has a log-probability like every other, as OpenAI tells it: whoever counts tokens relies on it. It is no text. */
+function stopTokens({ stopToken }: FinishedChoice['end']): AnswerToken[] {
+  return stopToken ? [stopToken] : []
 }
 
 function meanLogprob({ tokens }: FinishedChoice): number {

@@ -20,7 +20,11 @@ export async function completions(c: Context<ApiEnvironment>, context: ApiContex
   requireSense(body, given, made, context)
   const echo = body.echo ?? false
   const tellsLogprobs = typeof body.logprobs === 'number'
-  const prompts = body.prompt.map((prompt) => (typeof prompt === 'string' ? context.tokenizer.encode(prompt) : idsOf(prompt, context)))
+  const prompts: Int32Array[] = []
+  // One after the other, so that one request never fills the queue of long texts.
+  for (const prompt of body.prompt) {
+    prompts.push(typeof prompt === 'string' ? await context.texts.encode(prompt, c.req.raw.signal) : idsOf(prompt, context))
+  }
   // What ranks choices is asked for also where the answer does not tell it.
   const logprobs = body.logprobs ?? (made > given ? 0 : undefined)
   const details = {

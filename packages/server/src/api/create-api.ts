@@ -1,4 +1,5 @@
 import { randomUUID } from 'node:crypto'
+import { serveStatic } from '@hono/node-server/serve-static'
 import { InvalidConfigError } from '@phsa/core'
 import type { TextTokenizer } from '@phsa/model'
 import { type Context, Hono, type MiddlewareHandler } from 'hono'
@@ -8,6 +9,7 @@ import { routePath } from 'hono/route'
 import type { ContentfulStatusCode } from 'hono/utils/http-status'
 import type { EngineClient } from '../engine/engine-client.js'
 import { isLoopback } from '../listen/is-loopback.js'
+import { InlineTexts, type Texts } from '../texts/texts.js'
 import { answerTokenizer } from './answer-tokenizer.js'
 import type { ApiContext } from './api-context.js'
 import type { ApiEnvironment } from './api-environment.js'
@@ -21,6 +23,7 @@ import { live, ready } from './health-routes.js'
 import { getModel, listModels } from './model-routes.js'
 import { openApiDocument } from './open-api-document.js'
 import { RequestRecord } from './request-record.js'
+import { RequestTrace, type TracedOperation } from './request-trace.js'
 import { ServerMetrics } from './server-metrics.js'
 import { TokenNames } from './token-names.js'
 import { detokenize, tokenize } from './token-routes.js'
@@ -30,6 +33,8 @@ export interface ApiOptions {
   readonly engine: EngineClient
   /** Its settings hold the chat template. */
   readonly tokenizer: TextTokenizer
+  /** Of the same tokenizer; default: in this thread. */
+  readonly texts?: Texts
   /** What requests and answers call the model. */
   readonly modelName: string
   readonly settings: ApiSettings
@@ -40,13 +45,20 @@ export interface ApiOptions {
  * It keeps nothing but counters, so several may stand behind a router.
  * @throws InvalidConfigError for unusable keys
  */
-export function createApi({ engine, tokenizer, modelName, settings: given }: ApiOptions): Hono<ApiEnvironment> {
+export function createApi({
+  engine,
+  tokenizer,
+  texts = new InlineTexts(tokenizer),
+  modelName,
+  settings: given,
+}: ApiOptions): Hono<ApiEnvironment> {
   if (modelName === '') throw new InvalidConfigError('modelName', 'the model has no name; requests ask for one by it.')
   const settings = completeSettings(given, engine.limits.maxTokens)
   const metrics = new ServerMetrics(engine, modelName)
   const context: ApiContext = {
     engine,
     tokenizer,
+    texts,
     answers: answerTokenizer(tokenizer),
     names: new TokenNames(tokenizer.json),
     modelName,
@@ -65,6 +77,8 @@ export function createApi({ engine, tokenizer, modelName, settings: given }: Api
   app.get('/health/live', (c) => live(c, settings.phase()))
 
   app.use(askedLocally(context))
+  // Before keys are asked for: a browser sends none with the address of a page.
+  if (settings.pages !== undefined) app.use(serveStatic({ root: settings.pages }))
   app.use(authenticated(context))
   app.use(bodyLimit({ maxSize: settings.maxBodyBytes, onError: () => tooLarge(settings.maxBodyBytes) }))
   app.get('/v1/models', (c) => listModels(c, context))
@@ -79,8 +93,8 @@ export function createApi({ engine, tokenizer, modelName, settings: given }: Api
     })
   })
   const taking = takesRequests(context)
-  app.post('/v1/completions', taking, (c) => completions(c, context))
-  app.post('/v1/chat/completions', taking, (c) => chatCompletions(c, context))
+  app.post('/v1/completions', taking, traced('text_completion', context), (c) => completions(c, context))
+  app.post('/v1/chat/completions', taking, traced('chat', context), (c) => chatCompletions(c, context))
 
   app.notFound((c) =>
     failed(c, new ApiError(404, `there is no such route for ${c.req.method}; GET /openapi.json lists them.`, { code: 'unknown_route' })),
@@ -143,6 +157,14 @@ function takesRequests({ settings }: ApiContext): MiddlewareHandler<ApiEnvironme
         retryAfter: 5,
       })
     }
+    await next()
+  }
+}
+
+function traced(operation: TracedOperation, { modelName }: ApiContext): MiddlewareHandler<ApiEnvironment> {
+  return async (c, next) => {
+    const record = c.get('record')
+    record.trace = new RequestTrace({ operation, modelName, route: routePath(c, -1), requestId: record.id, headers: c.req.header() })
     await next()
   }
 }

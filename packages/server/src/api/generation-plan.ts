@@ -4,6 +4,7 @@ import type { ApiContext } from './api-context.js'
 import { ApiError } from './api-error.js'
 import type { Caller } from './caller.js'
 import { refuseParameter } from './refuse-parameter.js'
+import { responseGrammar } from './response-format.js'
 import type { CompletionBody } from './schemas/completion-schema.js'
 
 /** Fields that completions and chats have in common. */
@@ -23,6 +24,7 @@ export type SamplingBody = Pick<
   | 'ignore_eos'
   | 'model'
   | 'n'
+  | 'response_format'
   | 'stream'
   | 'stream_options'
   | 'phsa'
@@ -57,6 +59,8 @@ export interface PlanDetails {
   readonly logprobsParam: string
   readonly promptLogprobs?: boolean
   readonly promptOnly?: boolean
+  /** What texts have to be, where something else than `response_format` says it. */
+  readonly grammar?: string
 }
 
 /**
@@ -86,6 +90,7 @@ export function planGeneration(body: SamplingBody, details: PlanDetails, context
     ...(details.promptLogprobs && { promptLogprobs: true }),
     attention: attentionOf(body.phsa, context),
     stopTokenIds: stopIdsOf(body, context),
+    ...constraintOf(details.grammar ?? responseGrammar(body.response_format), body, context),
     salt: caller.salt,
   }
   const requests = details.prompts.flatMap((prompt, index) => {
@@ -157,6 +162,24 @@ function stopIdsOf({ stop_token_ids, ignore_eos }: SamplingBody, { engine, setti
   const unknown = own.find((id) => id >= vocabSize)
   if (unknown !== undefined) refuseParameter('stop_token_ids', `stop_token_ids has ${unknown}; the model has 0 to ${vocabSize - 1}.`)
   return [...new Set([...(ignore_eos ? [] : settings.stopTokenIds), ...own])]
+}
+
+/** A constrained text needs a token that ends it: the model's own, or the tokenizer's. */
+function constraintOf(
+  grammar: string | undefined,
+  { stop_token_ids, ignore_eos }: SamplingBody,
+  { settings, tokenizer }: ApiContext,
+): Pick<EngineRequest, 'grammar' | 'stopTokenIds'> | undefined {
+  if (grammar === undefined) return undefined
+  if (ignore_eos) refuseParameter('ignore_eos', 'ignore_eos cannot go with a response_format or a forced call, whose texts have an end.')
+  const usual = tokenizer.eosTokenId === undefined ? [] : [tokenizer.eosTokenId]
+  const ends = settings.stopTokenIds.length > 0 ? settings.stopTokenIds : usual
+  if (ends.length === 0)
+    refuseParameter(
+      'response_format',
+      'this model has no token that ends a text, which a constrained text needs; leave response_format out.',
+    )
+  return { grammar, stopTokenIds: [...new Set([...ends, ...(stop_token_ids ?? [])])] }
 }
 
 function maxTokensOf(prompt: Int32Array, index: number, details: PlanDetails, limit: number): number {

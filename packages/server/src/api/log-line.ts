@@ -4,6 +4,8 @@ export interface LogLine {
   readonly event: 'request'
   /** Also the answer's header x-request-id. */
   readonly requestId: string
+  /** Where OpenTelemetry keeps spans of the request. */
+  readonly traceId?: string
   readonly method: string
   /** The route, not the address that was asked for: that may hold anything. */
   readonly route: string

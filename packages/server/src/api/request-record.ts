@@ -2,6 +2,7 @@ import { type ApiError, apiErrorOf } from './api-error.js'
 import type { CompleteSettings } from './api-settings.js'
 import { anybody, type Caller } from './caller.js'
 import type { LogLine } from './log-line.js'
+import type { RequestTrace } from './request-trace.js'
 import type { ServerMetrics } from './server-metrics.js'
 
 /** What is known of a request by now; becomes one log line when it ends. */
@@ -15,6 +16,8 @@ export class RequestRecord {
   promptTokens = 0
   cachedTokens = 0
   completionTokens = 0
+  /** Of requests for texts. */
+  trace: RequestTrace | undefined
   readonly #method: string
   readonly #route: string
   readonly #settings: CompleteSettings
@@ -40,7 +43,9 @@ export class RequestRecord {
     if (!this.#isOpen) return
     this.#isOpen = false
     this.#metrics.requestEnded(this.#route, status)
-    this.#settings.log(this.#line(status, cause === undefined ? undefined : apiErrorOf(cause)))
+    const error = cause === undefined ? undefined : apiErrorOf(cause)
+    this.trace?.end(status, error)
+    this.#settings.log(this.#line(status, error))
   }
 
   #line(status: number, error: ApiError | undefined): LogLine {
@@ -52,6 +57,7 @@ export class RequestRecord {
       route: this.#route,
       status,
       milliseconds: Math.round(this.elapsed * 10) / 10,
+      ...(this.trace?.traceId !== undefined && { traceId: this.trace.traceId }),
       ...(this.caller.name !== undefined && { key: this.caller.name }),
       ...(this.choices > 0 && {
         stream: this.isStreaming,

@@ -41,27 +41,36 @@ async function* countedChoice(
   signal: AbortSignal,
 ): AsyncGenerator<CountedEvent, void, undefined> {
   const { engine, answers, metrics, settings } = context
+  const trace = record.trace?.choice(request.prompt.length)
   let lastToken: number | undefined
   const onToken = () => {
     const now = settings.now()
+    if (lastToken === undefined) trace?.firstToken()
     if (lastToken === undefined) metrics.firstToken(now - record.startedAt)
     else metrics.nextToken(now - lastToken)
     lastToken = now
     record.completionTokens++
     record.caller.limits?.charge(1)
   }
-  for await (const event of choiceEvents(engine, request, { tokenizer: answers, stop, onToken }, signal)) {
-    if (event.type === 'started') {
-      record.promptTokens += request.prompt.length
-      record.cachedTokens += event.cachedTokens
-      record.caller.limits?.charge(request.prompt.length)
+  try {
+    for await (const event of choiceEvents(engine, request, { tokenizer: answers, stop, onToken }, signal)) {
+      if (event.type === 'started') {
+        trace?.started(event)
+        record.promptTokens += request.prompt.length
+        record.cachedTokens += event.cachedTokens
+        record.caller.limits?.charge(request.prompt.length)
+      }
+      if (event.type !== 'end') yield event
+      const end = event.type === 'started' && promptOnly ? endOfPrompt(request, event.cachedTokens) : event
+      if (end.type !== 'end') continue
+      metrics.choiceEnded(end.reason, end.usage, record.elapsed)
+      const usage = completeUsage(end.usage, request, context)
+      trace?.ended(end.reason, usage)
+      yield { ...end, usage }
+      return
     }
-    if (event.type !== 'end') yield event
-    const end = event.type === 'started' && promptOnly ? endOfPrompt(request, event.cachedTokens) : event
-    if (end.type !== 'end') continue
-    metrics.choiceEnded(end.reason, end.usage, record.elapsed)
-    yield { ...end, usage: completeUsage(end.usage, request, context) }
-    return
+  } finally {
+    trace?.close()
   }
 }
 

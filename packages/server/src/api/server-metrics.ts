@@ -34,6 +34,8 @@ export class ServerMetrics {
     this.#total('engine_steps_total', 'Steps of the engine.', (stats) => stats.steps)
     this.#total('activated_tokens_total', 'Keys that queries attended to.', (stats) => stats.activatedTokens)
     this.#total('visible_tokens_total', 'Keys that dense attention would have attended to.', (stats) => stats.visibleTokens)
+    this.#total('attention_recall_count_total', 'Steps whose attention-mass recall was measured.', (stats) => stats.recallSamples)
+    this.#total('attention_recall_sum_total', 'Their recalls together, 0 to 1 each.', (stats) => stats.recallSum)
     this.#timeToFirstToken = this.#histogram('time_to_first_token_seconds', 'From the request to its first token.', LATENCY_BUCKETS)
     this.#betweenTokens = this.#histogram('inter_token_latency_seconds', 'From a token to the next of its text.', LATENCY_BUCKETS)
     this.#wholeRequest = this.#histogram('e2e_request_latency_seconds', 'From the request to the end of a text.', LATENCY_BUCKETS)

@@ -1,5 +1,5 @@
 import type { HostArray, Tensor } from '@phsa/core'
-import type { PagedDecoder } from '@phsa/model'
+import type { AttentionWatch, PagedDecoder } from '@phsa/model'
 import { computeStep, type StepResult, uploadStep } from './compute-step.js'
 import { DecodeGraph, type GraphInput } from './decode-graph.js'
 import type { TokenLogprob } from './engine-client.js'
@@ -57,18 +57,18 @@ export class BatchStep {
     this.#bounds = bounds
   }
 
-  /** Takes the tokens in. @returns one output an input */
-  async run(inputs: readonly StepInput[]): Promise<StepOutput[]> {
+  /** Takes the tokens in. @param watch looks at the layers; no recording serves such a step @returns one output an input */
+  async run(inputs: readonly StepInput[], watch?: AttentionWatch): Promise<StepOutput[]> {
     const keepHidden = inputs.some(({ following }) => following)
     const isDecode = inputs.every(({ ids }) => ids.length === 1) && !keepHidden
-    if (isDecode && this.#decoder.model.backend.capture) {
+    if (isDecode && !watch && this.#decoder.model.backend.capture) {
       const shape = this.#decodeShape(inputs)
       return this.#outputs(inputs, await this.#graph(shape, this.#graphInput(inputs, shape)))
     }
     const { memory } = this.#decoder.model.backend
     const shape = this.#exactShape(inputs)
     const input = this.#graphInput(inputs, shape)
-    const result = memory.scope(() => computeStep(this.#decoder, uploadStep(this.#decoder, shape, input, input), keepHidden))
+    const result = memory.scope(() => computeStep(this.#decoder, uploadStep(this.#decoder, shape, input, input), keepHidden, watch))
     try {
       return await this.#outputs(inputs, result)
     } finally {

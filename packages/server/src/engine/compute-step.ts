@@ -1,5 +1,5 @@
 import type { Tensor } from '@phsa/core'
-import type { PagedDecoder, PagedStep } from '@phsa/model'
+import type { AttentionWatch, PagedDecoder, PagedStep } from '@phsa/model'
 import type { StepArrays, StepShape } from './step-arrays.js'
 
 /** A step on the device, with what is drawn from it. */
@@ -51,10 +51,10 @@ export function uploadStep(
 }
 
 /** Queues all layers, the logits of the rows and a draw from each. Uploads nothing, so that it can be recorded. */
-export function computeStep(decoder: PagedDecoder, step: StepTensors, keepHidden = false): StepResult {
+export function computeStep(decoder: PagedDecoder, step: StepTensors, keepHidden = false, watch?: AttentionWatch): StepResult {
   const { memory, ops } = decoder.model.backend
   return memory.scope(() => {
-    const hidden = decoder.advance(step)
+    const hidden = decoder.advance(step, watch)
     const logits = decoder.logits(hidden, step.rows)
     return { hidden: keepHidden ? hidden : undefined, logits, drawn: ops.sample(logits, step.control) }
   })

@@ -39,6 +39,8 @@ export interface EngineRequest {
   readonly attention?: EngineAttention
   /** Ids that end the text. They are not given out. */
   readonly stopTokenIds: readonly number[]
+  /** EBNF of whole texts, rule `root`: only such a text is made, and ended by one of `stopTokenIds`. `maxTokens` and `stopTokenIds` in the text cut it. */
+  readonly grammar?: string
   /** Requests share cached prompts only with those of the same salt: one for each API key. */
   readonly salt: string
 }
@@ -47,6 +49,11 @@ export interface EngineRequest {
 export interface TokenLogprob {
   readonly logprob: number
   readonly top: readonly (readonly [id: number, logprob: number])[]
+}
+
+/** The one of `stopTokenIds` that ended a text whose log-probabilities are told. */
+export interface StopToken extends TokenLogprob {
+  readonly id: number
 }
 
 /** Tokens of a request, by what it cost. */
@@ -63,9 +70,15 @@ export interface EngineUsage {
 
 /** What a stream gives: one `started`, a `token` each, one `end`. */
 export type EngineEvent =
-  | { readonly type: 'started'; readonly cachedTokens: number; readonly promptLogprobs?: readonly (TokenLogprob | null)[] }
+  | {
+      readonly type: 'started'
+      readonly cachedTokens: number
+      /** Until its first step. */
+      readonly queuedMilliseconds: number
+      readonly promptLogprobs?: readonly (TokenLogprob | null)[]
+    }
   | { readonly type: 'token'; readonly id: number; readonly logprob?: number; readonly top?: TokenLogprob['top'] }
-  | { readonly type: 'end'; readonly reason: 'stop' | 'length'; readonly usage: EngineUsage }
+  | { readonly type: 'end'; readonly reason: 'stop' | 'length'; readonly usage: EngineUsage; readonly stopToken?: StopToken }
 
 /** What requests may ask for. Plain data. */
 export interface EngineLimits {
@@ -103,6 +116,9 @@ export interface EngineStats {
   readonly preemptions: number
   readonly activatedTokens: number
   readonly visibleTokens: number
+  /** Steps of which the recall was measured, see `EngineOptions.recallEvery`, and the sum of their recalls, 0 to 1 each (spec 9). */
+  readonly recallSamples: number
+  readonly recallSum: number
   /** Time that all steps took. */
   readonly stepMilliseconds: number
 }

@@ -1,5 +1,6 @@
 import { attentionSpec, densePolicy, MAX_TOP_K, type PhsaConfig, type PunctuationTable, phsaPolicy } from '@phsa/core'
 import { type AttentionChoice, type DecoderModel, defaultPageTokens, InvalidInputError } from '@phsa/model'
+import type { TextConstraints } from '../constrain/text-constraint.js'
 import type { EngineAttention, EngineLimits } from './engine-client.js'
 
 /** What an engine runs and how much at once. */
@@ -31,12 +32,18 @@ export interface EngineOptions {
   readonly maxWaiting?: number
   /** Most of a request's `logprobs`; default 20. */
   readonly maxLogprobs?: number
+  /** Of every so many decoding steps one is attended to densely too, and its recall goes into the stats; default 0: none. */
+  readonly recallEvery?: number
+  /** Follows the grammars of requests; without it they are refused. Stays the caller's. */
+  readonly constraints?: TextConstraints
 }
 
 /** Engine options with nothing left open. */
 export interface CompleteEngineOptions {
   readonly model: DecoderModel
   readonly punctuation: PunctuationTable | undefined
+  readonly constraints: TextConstraints | undefined
+  readonly recallEvery: number
   readonly attention: AttentionChoice
   /** The policy's own configuration. */
   readonly phsa: PhsaConfig
@@ -77,9 +84,13 @@ export function completeEngineOptions(options: EngineOptions): CompleteEngineOpt
   const stepTokens = options.stepTokens ?? Math.max(maxSequences, blocking ? 512 : 4096)
   // Every running sequence advances in every step.
   requireCount('stepTokens', stepTokens, maxSequences)
+  const recallEvery = options.recallEvery ?? 0
+  requireCount('recallEvery', recallEvery, 0)
   return {
     model,
     punctuation: options.punctuation,
+    constraints: options.constraints,
+    recallEvery,
     attention,
     phsa,
     pages,

@@ -1,7 +1,8 @@
 import { setImmediate as eventLoopTurn } from 'node:timers/promises'
 import { attentionSpec, isPhsaError } from '@phsa/core'
-import { PagedDecoder } from '@phsa/model'
-import { BatchStep } from './batch-step.js'
+import { InvalidInputError, PagedDecoder } from '@phsa/model'
+import type { TextConstraint } from '../constrain/text-constraint.js'
+import { BatchStep, type StepInput, type StepOutput } from './batch-step.js'
 import { checkRequest } from './check-request.js'
 import type { EngineAttention, EngineClient, EngineEvent, EngineLimits, EngineRequest, EngineStats } from './engine-client.js'
 import { type CompleteEngineOptions, completeEngineOptions, type EngineOptions } from './engine-options.js'
@@ -10,6 +11,7 @@ import { rootHash } from './page-hash.js'
 import { PagePool } from './page-pool.js'
 import { RequestRun } from './request-run.js'
 import { type Chunk, Scheduler } from './scheduler.js'
+import { StepRecall } from './step-recall.js'
 
 /**
  * Continues many prompts at once in steps over one paged cache: each step takes the next token of all that decode and parts of prompts, so that requests
@@ -31,10 +33,13 @@ export class Engine implements EngineClient {
     steps: 0,
     activatedTokens: 0,
     visibleTokens: 0,
+    recallSamples: 0,
+    recallSum: 0,
     stepMilliseconds: 0,
   }
   #loop: Promise<void> | undefined
   #isStepping = false
+  #decodingSteps = 0
   /** Why no more requests are taken. */
   #refusal: EngineStoppedError | undefined
   #isDisposed = false
@@ -73,7 +78,21 @@ export class Engine implements EngineClient {
   /** See `EngineClient`. Nothing is queued before the first event is asked for. */
   async *generate(request: EngineRequest, signal?: AbortSignal): AsyncGenerator<EngineEvent, void, undefined> {
     signal?.throwIfAborted()
-    const run = this.#submit(request)
+    const constraint = request.grammar === undefined ? undefined : await this.#openConstraint(request.grammar, request.stopTokenIds)
+    try {
+      yield* this.#events(request, constraint, signal)
+    } finally {
+      constraint?.dispose()
+    }
+  }
+
+  async *#events(request: EngineRequest, constraint: TextConstraint | undefined, signal: AbortSignal | undefined) {
+    signal?.throwIfAborted()
+    const run = this.#submit(request, constraint)
+    void constraint?.failed.then((reason) => {
+      run.events.fail(reason)
+      this.#remove(run)
+    })
     const abort = () => {
       run.events.fail(signal?.reason)
       this.#remove(run)
@@ -120,7 +139,17 @@ export class Engine implements EngineClient {
     this.#decoder.dispose()
   }
 
-  #submit(request: EngineRequest): RequestRun {
+  /** Before the request is queued: compiling a grammar takes longer than a step. */
+  async #openConstraint(grammar: string, stopTokenIds: readonly number[]): Promise<TextConstraint> {
+    const { constraints } = this.#options
+    if (!constraints)
+      throw new InvalidInputError('the request has a grammar, but this engine follows none; leave it out, or give the engine constraints.')
+    if (stopTokenIds.length === 0)
+      throw new InvalidInputError('the request has a grammar, but no stopTokenIds to end its text with; give at least one.')
+    return constraints.open(grammar, stopTokenIds)
+  }
+
+  #submit(request: EngineRequest, constraint: TextConstraint | undefined): RequestRun {
     if (this.#refusal) throw this.#refusal
     const { model, attention: choice, phsa } = this.#options
     const attention = checkRequest(request, this.limits)
@@ -131,6 +160,7 @@ export class Engine implements EngineClient {
       attention,
       spec: choice.policy.spec(spec),
       rootHash: rootHash({ policy: choice.policy.name, phsa, dtype, attention, salt: request.salt }),
+      constraint,
     })
     this.#scheduler.add(run)
     this.#loop ??= this.#runSteps()
@@ -157,7 +187,7 @@ export class Engine implements EngineClient {
     this.#isStepping = true
     try {
       const marks = (ids: Int32Array) => this.#options.punctuation?.marks(ids) ?? new Uint8Array(ids.length)
-      const outputs = await this.#batchStep.run(chunks.map((chunk) => chunk.sequence.input(chunk, marks)))
+      const outputs = await this.#run(chunks.map((chunk) => chunk.sequence.input(chunk, marks)))
       this.#scheduler.settle(chunks)
       for (const [index, chunk] of chunks.entries()) {
         if (!this.#leaving.has(chunk.sequence)) this.#settle(chunk, outputs[index])
@@ -173,7 +203,22 @@ export class Engine implements EngineClient {
     }
   }
 
-  #settle(chunk: Chunk<RequestRun>, output: Awaited<ReturnType<BatchStep['run']>>[number]): void {
+  async #run(inputs: readonly StepInput[]): Promise<StepOutput[]> {
+    const { recallEvery } = this.#options
+    const isDecoding = inputs.every(({ ids, following }) => ids.length === 1 && !following)
+    if (recallEvery === 0 || !isDecoding || this.#decodingSteps++ % recallEvery > 0) return this.#batchStep.run(inputs)
+    const recall = new StepRecall(this.#decoder, inputs)
+    if (!recall.hasQueries) return this.#batchStep.run(inputs)
+    const outputs = await this.#batchStep.run(inputs, recall.watch)
+    const value = await recall.value()
+    if (value !== undefined) {
+      this.#totals.recallSamples++
+      this.#totals.recallSum += value
+    }
+    return outputs
+  }
+
+  #settle(chunk: Chunk<RequestRun>, output: StepOutput): void {
     const run = chunk.sequence
     const made = run.made
     const isFirst = !run.isStarted

@@ -1,7 +1,8 @@
 import { type AttentionSpec, RandomStream } from '@phsa/core'
+import type { TextConstraint } from '../constrain/text-constraint.js'
 import { EventQueue } from '../port/event-queue.js'
 import type { StepDraw, StepInput, StepOutput } from './batch-step.js'
-import type { EngineAttention, EngineEvent, EngineRequest, TokenLogprob } from './engine-client.js'
+import type { EngineAttention, EngineEvent, EngineRequest, StopToken, TokenLogprob } from './engine-client.js'
 import { LogitAdjustments } from './logit-adjustments.js'
 import type { Chunk } from './scheduler.js'
 import { Sequence } from './sequence.js'
@@ -15,6 +16,8 @@ export interface RunOptions {
   /** Of a sparse layer, with the request's own topK and denseBelow. */
   readonly spec: AttentionSpec
   readonly rootHash: string
+  /** What its grammar allows next; undefined where it has none. */
+  readonly constraint: TextConstraint | undefined
 }
 
 /** A request on its way: its draws, what it cost, and the events for whoever asked. */
@@ -28,24 +31,30 @@ export class RequestRun extends Sequence {
   /** As far as they are known; the first token has none. */
   #promptLogprobs: (TokenLogprob | null)[] = []
   #isStarted = false
+  readonly #arrivedAt = performance.now()
+  #queuedMilliseconds: number | undefined
   #cachedTokens = 0
   /** Positions before it are counted in the usage, or were cached; a second computation costs the asker nothing. */
   #countedTo: number | undefined
   #activatedTokens = 0
   #visibleTokens = 0
 
-  constructor({ request, attention, spec, rootHash }: RunOptions) {
+  constructor({ request, attention, spec, rootHash, constraint }: RunOptions) {
     super({ prompt: request.prompt, maxTokens: request.maxTokens, rootHash, computesAll: request.promptLogprobs })
     this.#request = request
     this.#spec = spec
     this.#isDense = attention === 'dense'
     this.#random = new RandomStream(request.sampling.seed)
-    this.#adjustments = new LogitAdjustments(request.sampling, request.prompt)
+    this.#adjustments = new LogitAdjustments(request.sampling, request.prompt, constraint)
   }
 
   /** Whether its first event was told. */
   get isStarted(): boolean {
     return this.#isStarted
+  }
+
+  override get isHeld(): boolean {
+    return this.#adjustments.isPending
   }
 
   /** Prompt tokens that were cached when it started. */
@@ -55,6 +64,7 @@ export class RequestRun extends Sequence {
 
   /** What a step needs to know of its chunk. Draws a random number where the chunk gives a token. */
   input({ start, count }: Chunk, marks: (ids: Int32Array) => Uint8Array): StepInput {
+    this.#queuedMilliseconds ??= performance.now() - this.#arrivedAt
     const ids = Int32Array.from(this.tokens.slice(start, start + count))
     return {
       ids,
@@ -111,22 +121,25 @@ export class RequestRun extends Sequence {
     if (this.#isStarted || (this.#request.promptLogprobs && !this.usesCache)) return
     this.#isStarted = true
     const promptLogprobs = this.#request.promptLogprobs ? { promptLogprobs: this.#promptLogprobs } : {}
-    this.events.push({ type: 'started', cachedTokens: this.#cachedTokens, ...promptLogprobs })
+    const queuedMilliseconds = this.#queuedMilliseconds ?? 0
+    this.events.push({ type: 'started', cachedTokens: this.#cachedTokens, queuedMilliseconds, ...promptLogprobs })
   }
 
   /** @returns whether it was the last */
   #takeToken(id: number, logprob: TokenLogprob | undefined): boolean {
-    if (this.#request.stopTokenIds.includes(id)) return this.#end('stop')
+    if (this.#request.stopTokenIds.includes(id)) return this.#end('stop', logprob && { id, ...logprob })
     this.tokens.push(id)
-    this.#adjustments.note(id)
     this.events.push({ type: 'token', id, ...logprob })
-    return this.made === this.maxTokens && this.#end('length')
+    if (this.made === this.maxTokens) return this.#end('length')
+    this.#adjustments.note(id)
+    return false
   }
 
-  #end(reason: 'stop' | 'length'): true {
+  #end(reason: 'stop' | 'length', stopToken?: StopToken): true {
     this.events.push({
       type: 'end',
       reason,
+      ...(stopToken && { stopToken }),
       usage: {
         promptTokens: this.promptLength,
         cachedTokens: this.#cachedTokens,

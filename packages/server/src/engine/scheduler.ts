@@ -72,7 +72,7 @@ export class Scheduler<S extends Sequence = Sequence> {
     this.#waiting.push(sequence)
   }
 
-  /** The next step's chunks, at most one a sequence; none when there is nothing to do. `settle` them before the next call. */
+  /** The next step's chunks, at most one a sequence; none when there is nothing to do now. `settle` them before the next call. */
   schedule(): Chunk<S>[] {
     this.#secureDecoding()
     this.#admit()
@@ -170,8 +170,9 @@ export class Scheduler<S extends Sequence = Sequence> {
 
   #divide(): Chunk<S>[] {
     const left = (sequence: S) => sequence.tokens.length - sequence.computed
-    const decoding = this.#running.filter((sequence) => left(sequence) === 1)
-    const prompts = this.#running.filter((sequence) => left(sequence) > 1)
+    const ready = this.#running.filter((sequence) => !sequence.isHeld)
+    const decoding = ready.filter((sequence) => left(sequence) === 1)
+    const prompts = ready.filter((sequence) => left(sequence) > 1)
     let budget = this.#options.stepTokens
     const chunks: Chunk<S>[] = []
     for (const sequence of [...decoding, ...prompts]) {

@@ -45,6 +45,11 @@ export class Sequence {
     return this.promptLength + this.maxTokens - 1
   }
 
+  /** Whether it cannot advance now: what its next token may be is still being worked out. */
+  get isHeld(): boolean {
+    return false
+  }
+
   /** Hash of a page whose tokens are all known. */
   hashOf(page: number, pageTokens: number): string {
     for (let next = this.#hashes.length; next <= page; next++) {

@@ -8,12 +8,13 @@ import { createApi } from '../../src/api/create-api.js'
 import type { LogLine } from '../../src/api/log-line.js'
 import { Engine } from '../../src/engine/engine.js'
 import type { EngineClient } from '../../src/engine/engine-client.js'
+import type { EngineOptions } from '../../src/engine/engine-options.js'
 import { tinyTokenizer } from './tiny-tokenizer.js'
 
 export const tokenizer = tinyTokenizer()
 
 /** An engine with random weights: its texts are noise, broken characters among it. */
-export async function tinyEngine(): Promise<Engine> {
+export async function tinyEngine(options: Partial<EngineOptions> = {}): Promise<Engine> {
   const config = {
     vocabSize: tokenizer.vocabSize,
     hiddenSize: 8,
@@ -30,7 +31,7 @@ export async function tinyEngine(): Promise<Engine> {
   }
   const phsa = phsaConfig({ blockSize: 4, initTokens: 4, localTokens: 8, topK: 2 })
   const model = DecoderModel.create({ config, backend: await reference(), phsa, seed: 3 })
-  return new Engine({ model, cacheTokens: 2048, maxTopK: 8 })
+  return new Engine({ model, cacheTokens: 2048, maxTopK: 8, ...options })
 }
 
 /** An API on a port of this machine. */

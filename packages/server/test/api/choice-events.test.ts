@@ -32,7 +32,7 @@ const request: EngineRequest = {
 function engineOf(tokens: readonly Uint8Array[]) {
   const given: number[] = []
   async function* generate(): AsyncGenerator<EngineEvent> {
-    yield { type: 'started', cachedTokens: 0 }
+    yield { type: 'started', cachedTokens: 0, queuedMilliseconds: 0 }
     for (let id = 1; id < tokens.length; id++) {
       given.push(id)
       yield { type: 'token', id, logprob: -id, top: [] }

@@ -71,7 +71,11 @@ describe('a wrong parameter is a 400 that names it', () => {
     ],
     ['chat/completions', { ...chat, max_completion_tokens: 3 }, 'max_tokens'],
     ['chat/completions', { ...chat, top_logprobs: 2 }, 'top_logprobs'],
-    ['chat/completions', { ...chat, response_format: { type: 'json_schema', json_schema: {} } }, 'response_format.type'],
+    [
+      'chat/completions',
+      { ...chat, response_format: { type: 'json_schema', json_schema: { name: 'x' } } },
+      'response_format.json_schema.schema',
+    ],
     ['chat/completions', { ...chat, tools: [{ type: 'function', function: { name: 'f' } }] }, 'tools'],
     ['chat/completions', { ...chat, functions: [] }, 'functions'],
     ['chat/completions', { ...chat, chat_template_kwargs: { enable_thinking: false } }, 'chat_template_kwargs'],
@@ -170,7 +174,7 @@ describe('an engine that fails', () => {
       limits: engine.limits,
       stats: () => engine.stats(),
       async *generate() {
-        if (after > 0) yield { type: 'started', cachedTokens: 0 }
+        if (after > 0) yield { type: 'started', cachedTokens: 0, queuedMilliseconds: 0 }
         if (after > 1) yield { type: 'token', id: 70 }
         throw error
       },

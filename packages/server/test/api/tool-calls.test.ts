@@ -59,7 +59,7 @@ test('answers have calls in the form of the API, whole and streamed', () => {
   const shape = new ChatShape({ id: 'x', logprobs: false, parsesCalls: true }, context)
   const usage = { promptTokens: 3, cachedTokens: 0, completionTokens: 5, activatedTokens: 1, visibleTokens: 1 }
   const end = { type: 'end', reason: 'stop', usage } as const
-  const started = { type: 'started', cachedTokens: 0, promptLogprobs: undefined } as const
+  const started = { type: 'started', cachedTokens: 0, queuedMilliseconds: 0, promptLogprobs: undefined } as const
   const first = { id: 'call-x-0-0', type: 'function', function: weather }
   const second = { id: 'call-x-0-1', type: 'function', function: time }
   const answer = (text: string) => shape.whole([{ index: 0, started, text, tokens: [], end }], {} as never)

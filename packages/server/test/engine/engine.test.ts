@@ -89,7 +89,7 @@ test('a prompt whose beginning is cached gives the same tokens, and says what it
     expect(first.ids).toEqual(await loneRun(model, request))
     expect(second.ids).toEqual(first.ids)
     expect([first.usage.cachedTokens, second.usage.cachedTokens]).toEqual([0, 28])
-    expect(second.events[0]).toEqual({ type: 'started', cachedTokens: 28 })
+    expect(second.events[0]).toEqual({ type: 'started', cachedTokens: 28, queuedMilliseconds: expect.any(Number) })
     // The text is cached like the prompt, so a conversation goes on from where it was.
     const next = await answerOf(engine, { ...request, prompt: Int32Array.of(...request.prompt, ...first.ids, 3) })
     expect(next.usage.cachedTokens).toBe(36)

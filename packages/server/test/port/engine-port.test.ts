@@ -29,7 +29,7 @@ class StepwiseEngine implements EngineClient {
   async *generate({ maxTokens, prompt }: EngineRequest, signal?: AbortSignal): AsyncGenerator<EngineEvent> {
     if (this.error) throw this.error
     signal?.addEventListener('abort', () => this.aborted++)
-    yield { type: 'started', cachedTokens: prompt[1] }
+    yield { type: 'started', cachedTokens: prompt[1], queuedMilliseconds: 0 }
     for (let id = 0; id < maxTokens; id++) {
       await new Promise<void>((resolve) => this.#waiting.push(resolve))
       signal?.throwIfAborted()
@@ -88,7 +88,7 @@ test('streams arrive whole and apart, one message a step for all of them', async
     await until(() => engine.running === left)
     engine.step()
   }
-  const started = { type: 'started', cachedTokens: 2 }
+  const started = { type: 'started', cachedTokens: 2, queuedMilliseconds: 0 }
   const end = { type: 'end', reason: 'length', usage }
   expect(await Promise.all(streams)).toEqual([
     [started, token(0), end],

@@ -57,6 +57,24 @@ test.skipIf(process.platform === 'win32').each(exchanges)('$command', async ({ c
   expect(stdout.trimEnd().endsWith('data: [DONE]')).toBe(output.trimEnd().endsWith('data: [DONE]'))
 })
 
+test('long texts are worked on in a thread of their own, and come back whole', async () => {
+  const text = 'Emma Woodhouse, handsome, clever, and rich. '.repeat(500)
+  const post = async (route: string, body: object) => {
+    const response = await fetch(`${server.url}${route}`, {
+      method: 'POST',
+      headers: { 'content-type': 'application/json' },
+      body: JSON.stringify(body),
+    })
+    expect(response.status).toBe(200)
+    return (await response.json()) as { tokens: number[]; prompt: string }
+  }
+  const { tokens } = await post('/tokenize', { prompt: text })
+  expect(tokens).toEqual([...Buffer.from(text)])
+  expect((await post('/detokenize', { tokens })).prompt).toBe(text)
+  const chat = await post('/tokenize', { messages: [{ role: 'user', content: text }] })
+  expect(chat.tokens.length).toBeGreaterThan(tokens.length)
+})
+
 test('the README has a transcript', () => {
   expect(exchanges.length).toBeGreaterThan(3)
 })

@@ -17,23 +17,27 @@ const toolCall = z.strictObject({
 
 const name = refused('names of speakers are not supported: chat templates do not show them')
 
+/** lm-evaluation-harness writes it into every message. */
+const type = only('text', 'messages are texts; leave it out')
+
 const message = z.discriminatedUnion(
   'role',
   [
-    z.strictObject({ role: z.literal('system'), content, name }),
-    z.strictObject({ role: z.literal('developer'), content, name }).describe('The same as system.'),
-    z.strictObject({ role: z.literal('user'), content, name }),
+    z.strictObject({ role: z.literal('system'), content, name, type }),
+    z.strictObject({ role: z.literal('developer'), content, name, type }).describe('The same as system.'),
+    z.strictObject({ role: z.literal('user'), content, name, type }),
     z.strictObject({
       role: z.literal('assistant'),
       content: optional(content),
       name,
+      type,
       tool_calls: optional(z.array(toolCall)),
       refusal: refused('refusals are not supported'),
       audio: refused('audio is not supported'),
       function_call: refused('function calls are not supported; give tool_calls'),
       annotations: optional(z.array(z.unknown()).max(0, 'annotations are not supported')),
     }),
-    z.strictObject({ role: z.literal('tool'), content, tool_call_id: z.string() }),
+    z.strictObject({ role: z.literal('tool'), content, tool_call_id: z.string(), type }),
   ],
   { error: 'the role must be system, developer, user, assistant or tool' },
 )
@@ -59,6 +63,11 @@ export const conversationFields = {
   ),
 }
 
+const toolChoice = z.union(
+  [z.literal(['auto', 'required']), z.strictObject({ type: z.literal('function'), function: z.strictObject({ name: z.string() }) })],
+  { error: 'it must be "auto", "required" or { type: "function", function: { name } }; leave tools out where none may be called' },
+)
+
 const functionsReason = 'it is the old name; give tools'
 
 /** Body of POST /v1/chat/completions. */
@@ -68,10 +77,7 @@ export const chatSchema = z.strictObject({
   max_completion_tokens: optional(z.int().min(1)).describe('Default: what fits, or what the server is set up with.'),
   logprobs: optional(z.boolean()),
   top_logprobs: optional(z.int().min(0)).describe('How many of the likeliest tokens are told beside each token; needs logprobs.'),
-  response_format: optional(
-    z.strictObject({ type: z.literal('text', { error: 'only text is supported; json_object and json_schema need constrained decoding' }) }),
-  ),
-  tool_choice: only('auto', 'calls of tools cannot be forced or forbidden; leave it out or give "auto", and no tools for none'),
+  tool_choice: optional(toolChoice).describe('required and a named function constrain the text to one call of it.'),
   parallel_tool_calls: only(true, 'how many tools are called cannot be limited; leave it out'),
   functions: refused(functionsReason),
   function_call: refused(functionsReason),
@@ -91,3 +97,8 @@ export const chatSchema = z.strictObject({
 
 export type ChatBody = z.output<typeof chatSchema>
 export type Conversation = Pick<ChatBody, 'messages' | 'tools' | 'chat_template_kwargs'>
+
+/** The conversation of a body alone. */
+export function conversationOf({ messages, tools, chat_template_kwargs }: Conversation): Conversation {
+  return { messages, tools, chat_template_kwargs }
+}

@@ -10,6 +10,24 @@ const logitBias = z
   .record(z.string().regex(/^\d{1,9}$/, 'its names must be token ids'), z.number().min(-100).max(100))
   .refine((value) => Object.keys(value).length <= 1024, { error: 'at most 1024 tokens may have one' })
 
+const responseFormat = z.discriminatedUnion(
+  'type',
+  [
+    z.strictObject({ type: z.literal('text') }),
+    z.strictObject({ type: z.literal('json_object') }),
+    z.strictObject({
+      type: z.literal('json_schema'),
+      json_schema: z.strictObject({
+        name: optional(z.string()),
+        description: optional(z.string()),
+        schema: z.record(z.string(), z.unknown()),
+        strict: optional(z.boolean()),
+      }),
+    }),
+  ],
+  { error: 'the type must be text, json_object or json_schema' },
+)
+
 /** What decides the tokens, in completions and chats alike. */
 export const samplingFields = {
   temperature: optional(z.number().min(0).max(2)),
@@ -28,6 +46,9 @@ export const samplingFields = {
   ).describe('Choice number i draws with seed + i.'),
   stop: optional(stop).describe('A text, or up to 16. The answer ends before the first of them.'),
   stop_token_ids: optional(z.array(tokenId).max(64)).describe('Token ids that end the text, besides those of the model.'),
+  response_format: optional(responseFormat).describe(
+    'json_schema and json_object constrain the text from its first token, strict or not; properties come in the order of the schema, on one line.',
+  ),
   ignore_eos: optional(z.boolean()).describe('Goes on after the end tokens of the model; for measurements.'),
 }
 
@@ -63,9 +84,9 @@ export const idleFields = {
 /** Fields of vLLM's that would change the text. */
 export const refusedFields = {
   min_tokens: refused('a least number of tokens is not supported'),
-  guided_json: refused('constrained decoding is not supported yet'),
-  guided_regex: refused('constrained decoding is not supported yet'),
-  guided_choice: refused('constrained decoding is not supported yet'),
-  structured_outputs: refused('constrained decoding is not supported yet'),
+  guided_json: refused('it is vLLM’s own; give response_format'),
+  guided_regex: refused('texts are constrained by a JSON schema alone; give response_format'),
+  guided_choice: refused('texts are constrained by a JSON schema alone; give response_format'),
+  structured_outputs: refused('it is vLLM’s own; give response_format'),
   use_beam_search: refused('beam search is not supported'),
 }

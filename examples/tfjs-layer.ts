@@ -1,6 +1,6 @@
 // PHSA attention in a plain TensorFlow.js model: fits next-character prediction on real text, saves the model to a folder, loads it again.
 //
-//   npx tsx examples/fit-tfjs-layer.ts [folder]
+//   npx tsx examples/tfjs-layer.ts [folder]
 //
 // Without a folder, the model goes to a temporary one. A few seconds of training teach which letters are common and which follow each other, not English.
 import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'

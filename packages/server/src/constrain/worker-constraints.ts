@@ -1,0 +1,121 @@
+import { Worker } from 'node:worker_threads'
+import { QueueFullError } from '../engine/queue-full-error.js'
+import { errorFrom } from '../port/error-message.js'
+import type { ConstraintAnswer, ConstraintCall, ConstraintWorkerData } from './constraint-messages.js'
+import type { TextConstraint, TextConstraints } from './text-constraint.js'
+
+/** Texts whose grammars may wait for their turn. */
+const MOST_OPENING = 64
+
+/** Constraints in a thread of their own, so that the engine never waits for a grammar. The thread starts with the first of them. */
+export class WorkerConstraints implements TextConstraints {
+  readonly #data: ConstraintWorkerData
+  readonly #texts = new Map<number, WorkerConstraint>()
+  #worker: Worker | undefined
+  #next = 0
+  #opening = 0
+
+  constructor(data: ConstraintWorkerData) {
+    this.#data = data
+  }
+
+  async open(grammar: string, stopTokenIds: readonly number[]): Promise<TextConstraint> {
+    if (this.#opening >= MOST_OPENING) {
+      throw new QueueFullError(`${MOST_OPENING} requests with a response_format are being prepared, as many as may; try again later.`)
+    }
+    this.#worker ??= this.#start()
+    const text = this.#next++
+    const constraint = new WorkerConstraint((call) => this.#send({ ...call, text }))
+    this.#texts.set(text, constraint)
+    this.#send({ type: 'open', text, grammar, stopTokenIds })
+    this.#opening++
+    try {
+      await constraint.opened
+      return constraint
+    } catch (error) {
+      this.#texts.delete(text)
+      throw error
+    } finally {
+      this.#opening--
+    }
+  }
+
+  /** Ends the thread; open constraints fail. Closing twice is allowed. */
+  async close(): Promise<void> {
+    await this.#worker?.terminate()
+  }
+
+  #start(): Worker {
+    // Sources run unbuilt with the loader that this process was started with.
+    const name = import.meta.url.endsWith('.ts') ? './constraint-worker.ts' : './constraint-worker.js'
+    const worker = new Worker(new URL(name, import.meta.url), { workerData: this.#data })
+    const end = (reason: Error) => {
+      if (this.#worker === worker) this.#worker = undefined
+      for (const constraint of this.#texts.values()) constraint.fail(reason)
+      this.#texts.clear()
+    }
+    worker.on('message', (answer: ConstraintAnswer) => this.#receive(answer))
+    worker.on('error', end)
+    worker.on('exit', () => end(new Error('the thread of grammars has ended.')))
+    worker.unref()
+    return worker
+  }
+
+  #send(call: ConstraintCall): void {
+    if (call.type === 'close') this.#texts.delete(call.text)
+    this.#worker?.postMessage(call)
+  }
+
+  #receive(answer: ConstraintAnswer): void {
+    const constraint = this.#texts.get(answer.text)
+    if ('error' in answer) constraint?.fail(errorFrom(answer.error))
+    else constraint?.know(answer.allowed)
+  }
+}
+
+type TextCall = { readonly type: 'accept'; readonly id: number } | { readonly type: 'close' }
+
+class WorkerConstraint implements TextConstraint {
+  readonly #send: (call: TextCall) => void
+  #allowed: Int32Array | undefined
+  #isOpen = true
+  #open: () => void = () => undefined
+  #fail: (reason: Error) => void = () => undefined
+  readonly failed = new Promise<Error>((resolve) => {
+    this.#fail = resolve
+  })
+  /** Resolves when the first tokens are known, rejects where none ever will be. */
+  readonly opened: Promise<void>
+
+  constructor(send: (call: TextCall) => void) {
+    this.#send = send
+    const known = new Promise<void>((resolve) => {
+      this.#open = resolve
+    })
+    this.opened = Promise.race([known, this.failed.then((reason) => Promise.reject(reason))])
+  }
+
+  get allowed(): Int32Array | undefined {
+    return this.#allowed
+  }
+
+  accept(id: number): void {
+    this.#allowed = undefined
+    this.#send({ type: 'accept', id })
+  }
+
+  dispose(): void {
+    if (!this.#isOpen) return
+    this.#isOpen = false
+    this.#send({ type: 'close' })
+  }
+
+  know(allowed: Int32Array): void {
+    this.#allowed = allowed
+    this.#open()
+  }
+
+  fail(reason: Error): void {
+    this.#fail(reason)
+  }
+}
