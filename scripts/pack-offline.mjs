@@ -1,6 +1,6 @@
 // Makes a folder that runs `phsa` on any 64-bit Linux machine without npm, Node or network, such as a GPU machine: this machine's Node, the
 // command in one bundle with the packages it uses, its assets, the CUDA kernels, WebGPU on Vulkan, the fixtures of `phsa verify`, and `bench-attention`,
-// `bench-decode`, `bench-model`, `bench-train`, `bench-serve` and `bench-webgpu`, which measure attention, steps of decoding, a whole model, its training,
+// `bench-decode`, `bench-step`, `bench-model`, `bench-train`, `bench-serve` and `bench-webgpu`, which measure attention, steps of decoding, a whole model, its training,
 // a server and WebGPU on the GPU beside their peers (benchmarks/README.md).
 //
 //   node scripts/pack-offline.mjs [--out <folder>] [--no-build]
@@ -86,6 +86,7 @@ async function bundleCommand() {
       'http-worker': join(root, 'packages/server/dist/http-worker.js'),
       'bench-attention': join(root, 'benchmarks/attention/main.ts'),
       'bench-decode': join(root, 'benchmarks/decode/main.ts'),
+      'bench-step': join(root, 'benchmarks/step/main.ts'),
       'bench-model': join(root, 'benchmarks/model/main.ts'),
       'bench-collective': join(root, 'benchmarks/collective/main.ts'),
       'bench-train': join(root, 'benchmarks/train/main.ts'),
@@ -221,6 +222,15 @@ out=$1
 shift
 mkdir -p "$out"
 exec "$node" "$here/app/dist/bench-decode.js" --out "$out/decode.json" --commit "${commit()}" "$@"
+`,
+    'bench-step': `#!/bin/sh
+# Measures a step of decoding of the Qwen3-0.6B shape by its parts on this machine's GPU: ./bench-step OUT [--seconds N]
+# Leaves OUT/step.json. About a minute.
+${UNPACK_NODE}[ $# -gt 0 ] || { echo "usage: bench-step OUT [--seconds N]" >&2; exit 2; }
+out=$1
+shift
+mkdir -p "$out"
+exec "$node" "$here/app/dist/bench-step.js" --out "$out/step.json" --commit "${commit()}" "$@"
 `,
     'bench-model': `#!/bin/sh
 # Measures a model of the Qwen3-0.6B shape on this machine's GPU: ./bench-model OUT [--small] [--only prefill|train|decode|memory]... [--seconds N]

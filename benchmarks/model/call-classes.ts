@@ -41,7 +41,7 @@ export const ATTENTION_CLASSES: CallClasses<Attention> = {
 export const PAGED_CLASSES: CallClasses<QueuedPaged> = { append: plain('append'), selectBlocks: plain('select'), attend: plain('attend') }
 
 /** @param head the output embedding [V, E], whose products are told apart from the layers' */
-export function opClasses(head: { readonly vocabSize: number }): CallClasses<ModelOps> {
+export function opClasses(head: { readonly vocabSize: number }): CallClasses<Required<ModelOps>> {
   const isHead = (weight: Tensor) => weight.shape[0] === head.vocabSize
   return {
     embedding: plain('embedding'),
@@ -57,6 +57,14 @@ export function opClasses(head: { readonly vocabSize: number }): CallClasses<Mod
     swiglu: plain('swiglu'),
     swigluBackward: plain('swiglu backward'),
     add: plain('add'),
+    projectHeads: ({ x, q, k, v }) => ({
+      name: 'projectHeads',
+      flops: [q, k, v].reduce((sum, weight) => sum + productFlops(x, weight), 0),
+    }),
+    finishLayer: ({ x, o, gate, up, down }) => ({
+      name: 'finishLayer',
+      flops: [o, gate, up, down].reduce((sum, weight) => sum + productFlops(x, weight), 0),
+    }),
     crossEntropy: ({ hidden, head }) => ({ name: 'cross-entropy', flops: productFlops(hidden, head) }),
     // The logits, and a product for each gradient.
     crossEntropyBackward: ({ hidden, head }) => ({ name: 'cross-entropy', flops: 3 * productFlops(hidden, head) }),

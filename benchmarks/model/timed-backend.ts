@@ -39,13 +39,14 @@ export function timedBackend(inner: ModelBackend, timer: QueueTimer, vocabSize: 
   let [first, last, peak] = [Number.NaN, 0, 0]
   let skipsPagedAttention = false
 
-  const around = <T>(classOf: () => CallClass, call: () => T): T => {
+  const around = <T>(classOf: (result: T) => CallClass | undefined, call: () => T): T => {
     if (Number.isNaN(first)) first = performance.now()
     const result = call()
     last = performance.now()
     peak = Math.max(peak, inner.memory.usage().bytes)
-    if (classes) {
-      classes.push(classOf())
+    const called = classes && classOf(result)
+    if (called) {
+      classes?.push(called)
       timer.mark()
     }
     return result
@@ -140,18 +141,25 @@ export function timesByClass(calls: readonly CallClass[], milliseconds: ArrayLik
   return Object.fromEntries(times)
 }
 
+/** Operations that a backend may lack, or decline. */
+const LAYER_HALVES: Readonly<Partial<Record<string, true>>> = { projectHeads: true, finishLayer: true } satisfies Partial<
+  Record<keyof ModelOps, true>
+>
+
 const plainReplay = () => ({ name: 'replay', flops: 0 })
 
-type Around = <T>(classOf: () => CallClass, call: () => T) => T
+type Around = <T>(classOf: (result: T) => CallClass | undefined, call: () => T) => T
 
 /** The methods of `target` that have a class, each with `around` about its calls. */
-function timedMethods<T extends object>(target: T, classes: CallClasses<T>, around: Around): T {
+function timedMethods<T extends object>(target: T, classes: CallClasses<Required<T>>, around: Around): T {
   const methods = target as Record<string, (...args: unknown[]) => unknown>
-  const timed = Object.entries(classes as Record<string, (...args: unknown[]) => CallClass>).map(([name, classOf]) => [
+  const there = Object.entries(classes as Record<string, (...args: unknown[]) => CallClass>).filter(([name]) => methods[name])
+  const timed = there.map(([name, classOf]) => [
     name,
     (...args: unknown[]) =>
       around(
-        () => classOf(...args),
+        // One of the optional operations that has nothing for the case has queued nothing.
+        (result) => (name in LAYER_HALVES && result === undefined ? undefined : classOf(...args)),
         () => methods[name](...args),
       ),
   ])

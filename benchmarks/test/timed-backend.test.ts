@@ -39,6 +39,19 @@ test('each call gets the interval that ends with it, and nothing is marked outsi
   expect(timed.end()).toEqual({})
 })
 
+test('an operation that a backend may lack is not there, and where it declines nothing is marked', () => {
+  const inner = new ReferenceBackend()
+  expect(timedBackend(inner, tickingTimer(), 7, true).backend.ops.finishLayer).toBeUndefined()
+  const declining = { ...inner.ops, finishLayer: () => undefined, projectHeads: () => ({ q: x, k: x, v: x }) }
+  const x = inner.memory.upload(ROWS, [2, 3])
+  const timed = timedBackend(Object.assign(inner, { ops: declining }), tickingTimer(), 7, true)
+  const layer = { x, norm: x, q: x, k: x, v: x, qNorm: x, kNorm: x, positions: x, rope: { cos: x, sin: x }, epsilon: 0 }
+  timed.begin()
+  timed.backend.ops.finishLayer?.({ ...layer, out: x, o: x, gate: x, up: x, down: x })
+  timed.backend.ops.projectHeads?.(layer)
+  expect(timed.end()).toEqual({ projectHeads: { milliseconds: 1, calls: 1, flops: 3 * 2 * 2 * 6 } })
+})
+
 test('the peak counts what tensors held after a call, since it was asked for last', () => {
   const timed = timedBackend(new ReferenceBackend(), hostTimer(), 7, true)
   const { memory } = timed.backend

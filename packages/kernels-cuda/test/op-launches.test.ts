@@ -1,4 +1,4 @@
-import { expect, test } from 'vitest'
+import { expect, test, vi } from 'vitest'
 import { openBackend } from '../src/open-backend.js'
 import { blockRanges } from '../src/ops/block-ranges.js'
 import { FakeDriver, fakeArchive } from './fake-driver.js'
@@ -87,4 +87,57 @@ test('gradients of logits take the kernel that holds rows where the GPU has it a
   expect(launched(both, 300)).toEqual({ kernel: 'cross_entropy_gradient_sm90', grid: 4 * 8 })
   expect(launched(both, 8 * 512 * 40 + 1)).toEqual({ kernel: 'cross_entropy_gradient_bf16', grid: 4 })
   expect(launched(['cross_entropy_gradient_bf16', 'cross_entropy_total'], 300)).toEqual({ kernel: 'cross_entropy_gradient_bf16', grid: 4 })
+})
+
+test('halves of a layer are five launches, a thread block a multiprocessor, each of which may begin before the one in front has ended', () => {
+  const forms = ['normed', 'added', 'gated'].flatMap((form) => [1, 2, 3, 4].map((tiles) => `few_rows_${form}_bf16_t${tiles}`))
+  const archive = fakeArchive([...forms, 'heads_rope_bf16'])
+  const driver = new FakeDriver({}, archive)
+  const { memory, ops } = openBackend(driver, archive, 0)
+  const make = (...shape: number[]) => memory.alloc(shape, 'bf16')
+  const [width, heads, kvHeads, headDim, inner] = [1024, 16, 8, 128, 3072]
+  const end = {
+    o: make(width, heads * headDim),
+    norm: make(width),
+    gate: make(inner, width),
+    up: make(inner, width),
+    down: make(width, inner),
+  }
+  const start = {
+    norm: make(width),
+    q: make(heads * headDim, width),
+    k: make(kvHeads * headDim, width),
+    v: make(kvHeads * headDim, width),
+    qNorm: make(headDim),
+    kNorm: make(headDim),
+    rope: { cos: memory.alloc([8, headDim / 2], 'f32'), sin: memory.alloc([8, headDim / 2], 'f32') },
+    upcoming: [end.o, end.gate, end.up, end.down],
+  }
+  const overlapping = vi.spyOn(driver, 'cuLaunchKernelEx')
+  const run = (rows: number) => {
+    const before = driver.launches.length
+    const [x, positions] = [make(rows, width), memory.alloc([rows], 'i32')]
+    overlapping.mockClear()
+    ops.projectHeads?.({ ...start, x, positions, epsilon: 1e-6 })
+    ops.finishLayer?.({ ...end, x, out: make(rows, heads, headDim), epsilon: 1e-6 })
+    return {
+      launches: driver.launches.slice(before).map(({ kernel, grid, sharedBytes }) => [kernel, grid[0], sharedBytes]),
+      overlapped: overlapping.mock.calls.length,
+    }
+  }
+  const prefetching = (2 * (2048 * 1024 + 3 * 3072 * 1024)) / 4096 / 256
+  const [kib, x] = [1024, (rows: number, depth: number) => rows * ((depth / 8) * 2 + 64) * 8]
+  expect(run(1)).toEqual({
+    launches: [
+      ['few_rows_normed_bf16_t4', 128, 64 * kib + 2 * kib + x(1, 1024)],
+      ['heads_rope_bf16', 3 + prefetching, 0],
+      ['few_rows_added_bf16_t1', 128, 32 * kib + x(1, 2048)],
+      ['few_rows_gated_bf16_t3', 128, 96 * kib + 2 * kib + x(1, 1024)],
+      ['few_rows_added_bf16_t1', 128, 48 * kib + x(1, 3072)],
+    ],
+    // The first of each half follows a kernel that is none of these.
+    overlapped: 3,
+  })
+  expect(run(64).launches.map(([, blocks]) => blocks)).toEqual([128, (64 * 24) / 8 + prefetching, 128, 128, 128])
+  expect(run(65).launches).toEqual([])
 })

@@ -1,9 +1,15 @@
 import {
   type AttentionSpec,
   blockDistillation,
+  type ComposedHeads,
+  type ComposedLayerEnd,
+  composedHeads,
+  composedLayerEnd,
+  type FinishLayerInput,
   type Layout,
   type ModelBackend,
   type PhsaAttentionInput,
+  type ProjectHeadsInput,
   phsaAttention,
   phsaAttentionBackward,
   type RopeTable,
@@ -29,71 +35,28 @@ export interface LayerContext {
 }
 
 /** What the backward pass of a layer reads. */
-export interface LayerActivations {
-  /** [T, E]; before attention, without and with its norm. */
+export interface LayerActivations extends ComposedHeads, ComposedLayerEnd {
+  /** [T, E]; before attention, without its norm. */
   readonly input: Tensor
-  readonly inputNormed: Tensor
-  /** Before norm and rotation: [T, Hq, D] and [T, Hkv, D]. */
-  readonly qProjected: Tensor
-  readonly kProjected: Tensor
-  readonly q: Tensor
-  readonly k: Tensor
-  readonly v: Tensor
   /** [T, Hq, D], f32 [T, Hq], i32 [Hkv, T, topK]. */
   readonly out: Tensor
   readonly lse: Tensor
   readonly selected: Tensor
-  /** [T, E], after attention; without and with its norm. */
-  readonly middle: Tensor
-  readonly middleNormed: Tensor
-  /** [T, I], and their SwiGLU product. */
-  readonly gate: Tensor
-  readonly up: Tensor
-  readonly product: Tensor
-  /** [T, E] */
-  readonly output: Tensor
-}
-
-/** The tensors of a layer up to its attention: QK norm and rotation applied. */
-export interface AttentionProjections {
-  readonly inputNormed: Tensor
-  readonly qProjected: Tensor
-  readonly kProjected: Tensor
-  readonly q: Tensor
-  readonly k: Tensor
-  readonly v: Tensor
 }
 
 /** The part of a layer's context that its projections read. */
-export type ProjectionContext = Pick<LayerContext, 'backend' | 'parameters' | 'epsilon' | 'positions' | 'rope' | 'spec'>
+type ProjectionContext = Pick<LayerContext, 'parameters' | 'epsilon' | 'positions' | 'rope'>
 
-/** input [T, E] to q [T, Hq, D], k and v [T, Hkv, D]. Keys are the ones that a cache holds: after norm and rotation (spec 1). */
-export function projectAttention(context: ProjectionContext, input: Tensor): AttentionProjections {
-  const { backend, parameters, epsilon, spec } = context
-  const { ops, memory } = backend
-  const tokens = input.shape[0]
-  const inputNormed = ops.rmsNorm(input, parameters.inputNorm, epsilon)
-  const qProjected = memory.reshape(ops.linear(inputNormed, parameters.q), [tokens, spec.heads, spec.headDim])
-  const kProjected = memory.reshape(ops.linear(inputNormed, parameters.k), [tokens, spec.kvHeads, spec.headDim])
-  const v = memory.reshape(ops.linear(inputNormed, parameters.v), [tokens, spec.kvHeads, spec.headDim])
-  const [q, k] = [ops.qkNormRope(queryNorm(context, qProjected)), ops.qkNormRope(keyNorm(context, kProjected))]
-  return { inputNormed, qProjected, kProjected, q, k, v }
+/** What `projectHeads` reads of a layer. @param x [T, E] */
+export function headsInput({ parameters, epsilon, positions, rope }: ProjectionContext, x: Tensor): ProjectHeadsInput {
+  const { inputNorm: norm, q, k, v, qNorm, kNorm, o, gate, up, down } = parameters
+  return { x, norm, q, k, v, qNorm, kNorm, positions, rope, epsilon, upcoming: [o, gate, up, down] }
 }
 
-/** The rest of a layer: out [T, Hq, D] of the attention to the layer's output [T, E]. */
-export function finishLayer(
-  { backend, parameters, epsilon }: Pick<LayerContext, 'backend' | 'parameters' | 'epsilon'>,
-  input: Tensor,
-  out: Tensor,
-): Pick<LayerActivations, 'middle' | 'middleNormed' | 'gate' | 'up' | 'product' | 'output'> {
-  const { ops } = backend
-  const attended = ops.linear(mergeHeads(backend, out), parameters.o)
-  const { sum: middle, normed: middleNormed } = ops.addRmsNorm(input, attended, parameters.postNorm, epsilon)
-  const gate = ops.linear(middleNormed, parameters.gate)
-  const up = ops.linear(middleNormed, parameters.up)
-  const product = ops.swiglu(gate, up)
-  const output = ops.add(middle, ops.linear(product, parameters.down))
-  return { middle, middleNormed, gate, up, product, output }
+/** What `finishLayer` reads of a layer. @param x [T, E]; out [T, Hq, D] */
+export function endInput({ parameters, epsilon }: Pick<LayerContext, 'parameters' | 'epsilon'>, x: Tensor, out: Tensor): FinishLayerInput {
+  const { postNorm: norm, o, gate, up, down } = parameters
+  return { x, out, o, norm, gate, up, down, epsilon }
 }
 
 /**
@@ -103,12 +66,12 @@ export function finishLayer(
 export function layerForward(context: LayerContext, input: Tensor, chosen?: Tensor): LayerActivations {
   const { backend, layout, weights, spec, policy } = context
   return backend.memory.scope(() => {
-    const projections = projectAttention(context, input)
+    const projections = composedHeads(backend, headsInput(context, input))
     const { q, k, v } = projections
     const attended = chosen
       ? { ...backend.attention.attend({ q, k, v, selected: chosen, layout, spec: policy.spec(spec) }), selected: chosen }
       : phsaAttention(backend, { q, k, v, weights, layout, spec }, policy)
-    return { input, ...projections, ...attended, ...finishLayer(context, input, attended.out) }
+    return { input, ...projections, ...attended, ...composedLayerEnd(backend, endInput(context, input, attended.out)) }
   })
 }
 

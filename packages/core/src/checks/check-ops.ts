@@ -1,4 +1,4 @@
-import type { AdamwParameter, CrossEntropyInput, QkNormRopeInput } from '../contract/model-ops.js'
+import type { AdamwParameter, CrossEntropyInput, FinishLayerInput, ProjectHeadsInput, QkNormRopeInput } from '../contract/model-ops.js'
 import type { Tensor } from '../contract/tensor.js'
 import { ShapeError } from '../errors/shape-error.js'
 import { accumulatorOf, besides, checkTensor, FLOAT_DTYPES } from './check-tensor.js'
@@ -88,6 +88,40 @@ export function checkSwigluBackward(owner: TensorOwner, dy: Tensor, gate: Tensor
 export function checkAdd(owner: TensorOwner, a: Tensor, b: Tensor): void {
   checkTensor(owner, 'a', a, a.shape, FLOAT_DTYPES)
   checkTensor(owner, 'b', b, a.shape, a.dtype)
+}
+
+/** Checks `projectHeads`. */
+export function checkProjectHeads(owner: TensorOwner, input: ProjectHeadsInput): void {
+  const { x, norm, q, k, v, qNorm, kNorm, positions, rope, upcoming = [] } = input
+  checkTensor(owner, 'x', x, [-1, -1], FLOAT_DTYPES)
+  const [tokens, width] = x.shape
+  checkTensor(owner, 'norm', norm, [width], [x.dtype, 'f32'])
+  checkTensor(owner, 'qNorm', qNorm, [-1], [x.dtype, 'f32'])
+  const [headDim] = qNorm.shape
+  checkTensor(owner, 'kNorm', kNorm, [headDim], qNorm.dtype)
+  for (const [name, weight] of Object.entries({ q, k, v })) {
+    checkTensor(owner, name, weight, [-1, width], x.dtype)
+    if (weight.shape[0] % headDim !== 0 || headDim % 2 !== 0) {
+      throw new ShapeError(`${name} has ${weight.shape[0]} rows and a head ${headDim}: rows must be whole heads, and a head even.`)
+    }
+  }
+  checkTensor(owner, 'v', v, k.shape, x.dtype)
+  checkTensor(owner, 'positions', positions, [tokens], 'i32')
+  checkTensor(owner, 'rope.cos', rope.cos, [-1, headDim / 2], besides(x.dtype))
+  checkTensor(owner, 'rope.sin', rope.sin, rope.cos.shape, besides(x.dtype))
+  for (const [index, tensor] of upcoming.entries()) checkTensor(owner, `upcoming[${index}]`, tensor, tensor.shape, FLOAT_DTYPES)
+}
+
+/** Checks `finishLayer`. */
+export function checkFinishLayer(owner: TensorOwner, { x, out, o, norm, gate, up, down }: FinishLayerInput): void {
+  checkTensor(owner, 'x', x, [-1, -1], FLOAT_DTYPES)
+  const [tokens, width] = x.shape
+  checkTensor(owner, 'out', out, [tokens, -1, -1], x.dtype)
+  checkTensor(owner, 'o', o, [width, out.shape[1] * out.shape[2]], x.dtype)
+  checkTensor(owner, 'norm', norm, [width], [x.dtype, 'f32'])
+  checkTensor(owner, 'gate', gate, [-1, width], x.dtype)
+  checkTensor(owner, 'up', up, gate.shape, x.dtype)
+  checkTensor(owner, 'down', down, [width, gate.shape[0]], x.dtype)
 }
 
 /** Checks `crossEntropy`. */

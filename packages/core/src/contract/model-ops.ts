@@ -18,6 +18,53 @@ export interface QkNormRopeInput {
   readonly epsilon: number
 }
 
+/** A layer up to its attention: weights, and where the tokens stand. */
+export interface ProjectHeadsInput {
+  /** [T, E]. */
+  readonly x: Tensor
+  /** RMS norm weight of x, [E]. */
+  readonly norm: Tensor
+  /** [Hq * D, E]. */
+  readonly q: Tensor
+  /** [Hkv * D, E]. */
+  readonly k: Tensor
+  readonly v: Tensor
+  /** RMS norm weights of a head, [D]. */
+  readonly qNorm: Tensor
+  readonly kNorm: Tensor
+  /** i32 [T], below P. */
+  readonly positions: Tensor
+  readonly rope: RopeTable
+  readonly epsilon: number
+  /** Weights that calls soon to come will read: a hint, for backends that can bring them closer meanwhile. */
+  readonly upcoming?: readonly Tensor[]
+}
+
+/** Queries [T, Hq, D] and keys [T, Hkv, D] after norm and rotation, and values [T, Hkv, D]. */
+export interface ProjectedHeads {
+  readonly q: Tensor
+  readonly k: Tensor
+  readonly v: Tensor
+}
+
+/** A layer from its attention on. */
+export interface FinishLayerInput {
+  /** What the layer began with, [T, E]. */
+  readonly x: Tensor
+  /** Of the attention, [T, Hq, D]. */
+  readonly out: Tensor
+  /** [E, Hq * D]. */
+  readonly o: Tensor
+  /** RMS norm weight of the sum, [E]. */
+  readonly norm: Tensor
+  /** [I, E]. */
+  readonly gate: Tensor
+  readonly up: Tensor
+  /** [E, I]. */
+  readonly down: Tensor
+  readonly epsilon: number
+}
+
 /** Hidden states, output embedding and weighted targets of the language-model loss. */
 export interface CrossEntropyInput {
   /** [T, E]. */
@@ -95,6 +142,14 @@ export interface ModelOps {
 
   /** a + b, same shape. */
   add(a: Tensor, b: Tensor): Tensor
+
+  /**
+   * `composedHeads` without what only gradients read, in fewer launches; roundings in between may be left out. Optional, and undefined for what the
+   * composition does as well: many tokens, for instance. Call `projectHeads` of this package, which takes what there is.
+   */
+  projectHeads?(input: ProjectHeadsInput): ProjectedHeads | undefined
+  /** `composedLayerEnd` in the same way; [T, E]. Call `finishLayer`. */
+  finishLayer?(input: FinishLayerInput): Tensor | undefined
 
   /** Fused with the output projection and worked in chunks: logits [T, V] are never whole in memory. */
   crossEntropy(input: CrossEntropyInput): CrossEntropyOutput

@@ -1,3 +1,4 @@
+import type { Memory } from '../contract/memory.js'
 import type { ModelOps } from '../contract/model-ops.js'
 import type { DType, HostArray, Tensor } from '../contract/tensor.js'
 import type { TestedDType } from './attention-case.js'
@@ -17,7 +18,7 @@ export interface OpCase {
   /** Shapes of the tensors that are added to; `activation` or f32. */
   readonly accumulators: Readonly<Record<string, { readonly shape: readonly number[]; readonly kind: 'activation' | 'f32' }>>
   /** Outputs by name; what is added to is compared besides. */
-  run(ops: ModelOps, tensors: Readonly<Record<string, Tensor>>): Record<string, Tensor>
+  run(ops: ModelOps, tensors: Readonly<Record<string, Tensor>>, memory: Memory): Record<string, Tensor>
   /** Outputs that must be equal to the last bit. */
   readonly exact?: readonly string[]
   /** Types that it is for; default all. */

@@ -1,4 +1,5 @@
 import { crossEntropyCases } from './cross-entropy-cases.js'
+import { layerCases } from './layer-cases.js'
 import type { OpCase, OpTensor } from './op-case.js'
 import { activation, integers, random } from './op-inputs.js'
 
@@ -12,6 +13,7 @@ export function opCases(): OpCase[] {
     ...linearCases(),
     ...ropeCases(),
     ...elementwiseCases(),
+    ...layerCases(),
     ...crossEntropyCases(),
     ...normOfGradientsCases(),
   ]

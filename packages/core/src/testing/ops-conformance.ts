@@ -61,7 +61,7 @@ async function runOpCase({ model, reference }: CaseContext, opCase: OpCase, dtyp
       return { name, after, tensor: probe.changing(before, shape, type) }
     })
     const changing = Object.fromEntries(accumulators.map(({ name, tensor }) => [name, tensor]))
-    const outputs = await probe.call(() => opCase.run(model.ops, { ...tensors, ...changing }))
+    const outputs = await probe.call(() => opCase.run(model.ops, { ...tensors, ...changing }, model.memory))
     const checks = Object.entries(outputs).map(([name, actual]) =>
       opCase.exact?.includes(name)
         ? identityCheck(name, actual, rounded(expected[name], dtype))
@@ -99,6 +99,6 @@ function runOnReference(
     const sums = Object.fromEntries(
       Object.entries(opCase.accumulators).map(([name, { shape }]) => [name, reference.memory.alloc(shape, 'f64')]),
     )
-    return { ...opCase.run(reference.ops, { ...tensors, ...sums }), ...sums }
+    return { ...opCase.run(reference.ops, { ...tensors, ...sums }, reference.memory), ...sums }
   })
 }

@@ -70,6 +70,46 @@ export const QkNormRopeBackwardParams = {
   epsilon: 'f32',
 } as const
 
+/** One weight of FewRowsParams. */
+export const FewRowsPart = { weight: 'pointer', y: 'pointer', columns: 'i32', firstTile: 'i32' } as const
+
+/** Of few_rows_normed, few_rows_added and few_rows_gated. */
+export const FewRowsParams = {
+  parts: [FewRowsPart, 3],
+  x: 'pointer',
+  norm: 'pointer',
+  residual: 'pointer',
+  rows: 'i32',
+  depth: 'i32',
+  tiles: 'i32',
+  partsUsed: 'i32',
+  steps: 'i32',
+  regionBytes: 'i32',
+  sumsAt: 'i32',
+  epsilon: 'f32',
+} as const
+
+/** One range of memory of HeadsRopeParams. */
+export const Upcoming = { data: 'pointer', bytes: 'i64' } as const
+
+/** Of heads_rope. */
+export const HeadsRopeParams = {
+  upcoming: [Upcoming, 4],
+  q: 'pointer',
+  k: 'pointer',
+  qNorm: 'pointer',
+  kNorm: 'pointer',
+  positions: 'pointer',
+  cos: 'pointer',
+  sin: 'pointer',
+  tokens: 'i32',
+  heads: 'i32',
+  kvHeads: 'i32',
+  headDim: 'i32',
+  rowBlocks: 'i32',
+  epsilon: 'f32',
+} as const
+
 /** Of embedding. */
 export const EmbeddingParams = { table: 'pointer', ids: 'pointer', rows: 'pointer', tokens: 'i32', units: 'i32' } as const
 

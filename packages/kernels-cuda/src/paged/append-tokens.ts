@@ -26,7 +26,7 @@ export function appendTokens(device: KernelDevice, spec: AttentionSpec, cache: P
     kernel: kernelName('append_tokens', spec),
     grid: [copyBlocks + sumBlocks * spec.kvHeads, 1, 1],
     block: THREADS,
-    overlaps: ['attend_'],
+    overlaps: ['attend_', 'heads_rope'],
     params: packParams(AppendParams, { ...tokens, ...cache, rules: rulesOf(spec), copyBlocks, sumBlocks }),
   })
 }

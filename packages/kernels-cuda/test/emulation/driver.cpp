@@ -22,6 +22,8 @@ constexpr int kLaunchFailed = 719;
 constexpr int kCaptureUnsupported = 900;
 constexpr int kCaptureInvalidated = 901;
 constexpr size_t kTotalBytes = size_t{8} << 30;
+/// Of a thread block, bytes: as little as the least GPU has.
+constexpr int kMostShared = 99 * 1024;
 constexpr size_t kGuard = 256;
 constexpr unsigned char kGuardByte = 0xa5;
 
@@ -91,6 +93,7 @@ int cuDeviceGetName(char* name, int length, int) {
 int cuDeviceGetAttribute(int* value, int attribute, int) {
   switch (attribute) {
     case 16: *value = 1; return kSuccess;        // multiprocessors
+    case 97: *value = kMostShared; return kSuccess;
     case 75: *value = 9; return kSuccess;        // compute capability
     case 76: *value = 0; return kSuccess;
     default: return kInvalidValue;
@@ -129,7 +132,7 @@ int cuModuleGetFunction(uint64_t* kernel, uint64_t, const char* name) {
   return state();
 }
 
-int cuFuncSetAttribute(uint64_t, int, int value) { return value > 99 * 1024 ? kInvalidValue : state(); }
+int cuFuncSetAttribute(uint64_t, int, int value) { return value > kMostShared ? kInvalidValue : state(); }
 
 int cuLaunchKernel(uint64_t kernel, unsigned x, unsigned y, unsigned z, unsigned threads, unsigned, unsigned, unsigned sharedBytes, uint64_t, void*,
                    void** extra) {
