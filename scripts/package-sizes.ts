@@ -8,8 +8,8 @@ export const BUDGETS: Record<string, number> = {
   '@phsa/model': 200_000,
   '@phsa/server': 250_000,
   '@phsa/trainer': 350_000,
-  // The demo's texts and tokenizer are most of it.
-  phsa: 1_500_000,
+  // The trained model is most of it; what remains are the playground, the tokenizer and a text.
+  phsa: 9_500_000,
 }
 
 /** What `benchmarks/results/package-sizes.json` holds. */

@@ -153,7 +153,7 @@ async function runRanks(size: number, folder: string | undefined): Promise<RankR
 async function phsaRun() {
   const program = join(dirname(process.argv[1]), 'main.js')
   if (!existsSync(program)) return undefined
-  return killedRun(program, join(dirname(process.argv[1]), '../assets/text/train.txt.gz'))
+  return killedRun(program, join(dirname(process.argv[1]), '../assets/text/valid.txt.gz'))
 }
 
 /** @param launcher `launch` is that of `phsa train --gpus`; `bare` lets a rank alone that is left, as where ranks are on machines of their own */

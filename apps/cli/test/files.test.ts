@@ -46,8 +46,8 @@ describe('where results are written', () => {
 // Only Linux has a file system that refuses folders as "not found", which keeps Node's own recursive mkdir busy for ever.
 describe.runIf(existsSync('/proc/self'))('a file system that takes no folders', () => {
   test.each([
-    ['demo', '--out', '/proc/phsa'],
-    ['demo', '--out', '/proc'],
+    ['demo', '--out', '/proc/phsa.json'],
+    ['train', join(fixtures, 'text/valid.txt.gz'), '--out', '/proc'],
     ['train', join(fixtures, 'text/valid.txt.gz'), '--out', '/proc/phsa/model'],
     ['bench', '--out', '/proc/phsa.json'],
     ['eval', 'text.txt', '--model', 'm', '--out', '/proc/phsa/result.json'],

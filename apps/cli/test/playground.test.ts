@@ -19,7 +19,7 @@ test('it prints its address, serves the page, and ends at a signal', async () =>
   await expect(fetch(url)).rejects.toThrow()
 })
 
-const pages = fileURLToPath(new URL('../assets/playground', import.meta.url))
+const pages = fileURLToPath(new URL('../assets/playground/index.html', import.meta.url))
 test.skipIf(existsSync(pages))('where the pages are not built it says how to build them (they are, here)', async () => {
   const { code, stderr } = await runHere(['playground', '--port', '0'])
   expect(code).toBe(2)

@@ -11,7 +11,7 @@ export interface Listening {
   readonly keys: number
 }
 
-/** `phsa serve` in a process of its own. */
+/** `phsa serve`, or another command that serves, in a process of its own. */
 export class ServeProcess {
   readonly #child: ChildProcess
   /** Exit code, when it has ended. */
@@ -19,9 +19,8 @@ export class ServeProcess {
   stdout = ''
   stderr = ''
 
-  constructor(args: readonly string[]) {
-    const command = [...phsaCommand, 'serve', '--backend', 'reference', '--port', '0', '--json', ...args]
-    this.#child = spawn(process.execPath, command, {
+  constructor(args: readonly string[], command: readonly string[] = ['serve', '--backend', 'reference', '--port', '0', '--json']) {
+    this.#child = spawn(process.execPath, [...phsaCommand, ...command, ...args], {
       env: { ...process.env, ...phsaEnvironment },
       stdio: ['ignore', 'pipe', 'pipe'],
     })
@@ -35,13 +34,18 @@ export class ServeProcess {
 
   /** Waits until it listens. @throws Error with stderr where it ends before */
   async listening(): Promise<Listening> {
-    const ended = this.code.then((code) => {
-      throw new Error(`phsa serve ended with ${code}: ${this.stderr}`)
-    })
-    // Its end is no failure once it listened.
-    ended.catch(() => undefined)
-    while (!this.stdout.includes('\n')) await Promise.race([once(this.#child.stdout!, 'data'), ended])
+    await this.printed('\n')
     return JSON.parse(this.stdout)
+  }
+
+  /** Waits until stdout has this text. @throws Error with stderr where it ends before */
+  async printed(text: string): Promise<void> {
+    const ended = this.code.then((code) => {
+      throw new Error(`phsa ended with ${code}: ${this.stderr}`)
+    })
+    // Its end is no failure once it has printed this.
+    ended.catch(() => undefined)
+    while (!this.stdout.includes(text)) await Promise.race([once(this.#child.stdout!, 'data'), ended])
   }
 
   signal(name: NodeJS.Signals): void {

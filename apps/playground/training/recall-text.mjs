@@ -1,11 +1,11 @@
 // Writes documents that teach a small model to look back: passages of a text with facts among them ("The code of the green boat is 48213.") that are
 // asked for later on, in the words of the needle test of `phsa eval`. Plain prose of this size teaches it hardly at all.
 //
-//   node apps/playground/training/recall-text.mjs TEXT OUT
+//   node apps/playground/training/recall-text.mjs TEXT OUT [CHARACTERS]
 import { readFileSync, writeFileSync } from 'node:fs'
 
-/** Characters of all documents together; about 3 million tokens. */
-const TOTAL = 12_600_000
+/** Characters of all documents together, where the command line does not say; about 3 million tokens. */
+const USUAL_TOTAL = 12_600_000
 /** Shortest and longest document and gap between two insertions, in characters; drawn evenly on a logarithmic scale. */
 const DOCUMENT = [4_000, 120_000]
 const GAP = [100, 2_500]
@@ -14,9 +14,9 @@ const WAITING = [1, 24]
 const COLOURS = ['red', 'blue', 'green', 'black', 'white', 'yellow', 'brown', 'grey', 'purple', 'orange', 'silver', 'golden']
 const THINGS = ['door', 'boat', 'lamp', 'horse', 'garden', 'tower', 'letter', 'river', 'clock', 'bridge', 'mirror', 'window']
 
-const [from, to] = process.argv.slice(2)
+const [from, to, total = USUAL_TOTAL] = process.argv.slice(2)
 if (from === undefined || to === undefined) {
-  console.error('usage: recall-text.mjs TEXT OUT')
+  console.error('usage: recall-text.mjs TEXT OUT [CHARACTERS]')
   process.exit(2)
 }
 const paragraphs = readFileSync(from, 'utf8')
@@ -25,7 +25,7 @@ const paragraphs = readFileSync(from, 'utf8')
   .filter((paragraph) => paragraph !== '')
 const random = mulberry32(1)
 const documents = []
-for (let written = 0; written < TOTAL; ) {
+for (let written = 0; written < Number(total); ) {
   const document = recallDocument()
   documents.push(document)
   written += document.length

@@ -2,10 +2,10 @@ import { PunctuationTable } from '@phsa/core'
 import { TextTokenizer } from '@phsa/model'
 import { TextDataset } from '@phsa/trainer'
 import { bundledTokenizerFolder } from '../demo/bundled-assets.js'
-import { demoNovel } from '../demo/demo-novels.js'
+import { heldOutNovel } from '../demo/held-out-novel.js'
 import { type AttentionShape, attentionBench } from './attention-case.js'
 import type { BenchCase, BenchGroup } from './bench-case.js'
-import { DEMO_BENCH_MODEL } from './bench-model.js'
+import { BENCH_MODEL } from './bench-model.js'
 import { type GenerationShape, generateCase } from './generate-case.js'
 import { matmulCase } from './matmul-case.js'
 import { type StepData, stepCase } from './step-case.js'
@@ -30,10 +30,10 @@ export function benchCases(groups: readonly BenchGroup[], { matmul, attention, t
     matmulCase(matmul),
     ...topKs.map((topK) => attentionBench(attention, topK)),
     attentionBench(attention, 'dense'),
-    stepCase(DEMO_BENCH_MODEL, 'dense', load),
-    stepCase(DEMO_BENCH_MODEL, 'sparse', load),
-    generateCase(DEMO_BENCH_MODEL, 'dense', generation),
-    generateCase(DEMO_BENCH_MODEL, 'sparse', generation),
+    stepCase(BENCH_MODEL, 'dense', load),
+    stepCase(BENCH_MODEL, 'sparse', load),
+    generateCase(BENCH_MODEL, 'dense', generation),
+    generateCase(BENCH_MODEL, 'sparse', generation),
   ]
   return cases.filter(({ group }) => groups.includes(group))
 }
@@ -43,7 +43,7 @@ function loadOnce(): () => Promise<StepData> {
   let loaded: Promise<StepData> | undefined
   const load = async (): Promise<StepData> => {
     const tokenizer = await TextTokenizer.fromFolder(bundledTokenizerFolder())
-    const data = await TextDataset.fromText(demoNovel('train').slice(0, STEP_TEXT), tokenizer)
+    const data = await TextDataset.fromText(heldOutNovel().slice(0, STEP_TEXT), tokenizer)
     return { data, punctuation: PunctuationTable.fromTokenizer(tokenizer.json) }
   }
   return () => {

@@ -5,7 +5,7 @@ import type { BenchContext } from './bench-case.js'
 import type { BenchModel, Sparsity } from './bench-model.js'
 import { evaluated } from './evaluated.js'
 
-/** Tokens of each step: a prompt in two chunks that end inside of blocks, past the demo's windows, then single tokens. */
+/** Tokens of each step: a prompt in two chunks that end inside of blocks, past the model's windows, then single tokens. */
 const CHUNKS = [70, 39, 1, 1, 1]
 const PAGES = 2
 

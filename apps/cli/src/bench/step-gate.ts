@@ -6,7 +6,7 @@ import type { BenchContext } from './bench-case.js'
 import type { BenchModel, Sparsity } from './bench-model.js'
 import { evaluated } from './evaluated.js'
 
-/** Tokens of the compared step: past the demo's windows, few enough for naive loops. */
+/** Tokens of the compared step: past the model's windows, few enough for naive loops. */
 const TOKENS = 96
 
 /**

@@ -5,7 +5,7 @@ import { type CalibrationOptions, calibrate, requireNoCheckpoint, saveLambda } f
 import { withBackend } from '../backends.js'
 import type { CalibrationReport } from '../calibration/calibration-report.js'
 import { calibrationText, ownIsBetter } from '../calibration/calibration-text.js'
-import { heldOutPassages } from '../demo/held-out-text.js'
+import { heldOutPassages } from '../calibration/held-out-passages.js'
 import { followCalibration } from '../evaluation/follow-evaluation.js'
 import { ExitCode } from '../exit-code.js'
 import { prepareFile, prepareFolder } from '../files/prepare-folder.js'

@@ -1,6 +1,6 @@
 import { basename, resolve } from 'node:path'
 import { type DType, phsaPolicy } from '@phsa/core'
-import { type ApiKey, createServer, type InferenceServer, requireSafeAddress, type ServerOptions } from '@phsa/server'
+import { type ApiKey, createServer, requireSafeAddress, type ServerOptions } from '@phsa/server'
 import { withBackend } from '../backends.js'
 import { bundledPlayground } from '../demo/bundled-assets.js'
 import { ExitCode } from '../exit-code.js'
@@ -10,6 +10,7 @@ import { reportJsonLine } from '../report-json.js'
 import { type CacheChoice, cacheTokens } from '../serving/cache-tokens.js'
 import { describeServer, serverText } from '../serving/describe-server.js'
 import { readKeyFile } from '../serving/read-key-file.js'
+import { serveUntilStopped } from '../serving/serve-until-stopped.js'
 import { UsageError } from '../usage-error.js'
 
 export interface ServeOptions extends CacheChoice {
@@ -96,14 +97,4 @@ function serverOptions(loaded: TextModel, options: ServeOptions & { readonly pag
     },
     log: options.log,
   }
-}
-
-/** @returns ok where every request ended by itself @throws what the engine or the thread of HTTP failed with */
-async function serveUntilStopped(server: InferenceServer, { signal }: Interruption, graceSeconds: number): Promise<ExitCode> {
-  const stopped = new Promise<void>((resolve) => {
-    if (signal.aborted) resolve()
-    else signal.addEventListener('abort', () => resolve())
-  })
-  await Promise.race([stopped, server.ended])
-  return (await server.drain(graceSeconds * 1000)) ? ExitCode.ok : ExitCode.interrupted
 }

@@ -1,4 +1,5 @@
 import { existsSync, readFileSync } from 'node:fs'
+import { dirname } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { gunzipSync } from 'node:zlib'
 import { UsageError } from '../usage-error.js'
@@ -10,12 +11,17 @@ export function bundledTokenizerFolder(): string {
 
 /** Folder of the playground's pages. */
 export function bundledPlayground(): string {
-  return assetPath('playground')
+  return dirname(assetPath('playground/index.html'))
 }
 
-/** Public-domain English prose: one part to train on, one that shares no document with it. */
-export function bundledText(part: 'train' | 'valid'): string {
-  return gunzipSync(readFileSync(assetPath(`text/${part}.txt.gz`))).toString('utf8')
+/** Folder of the small trained model; a part of the playground, whose page loads it too. */
+export function bundledModel(): string {
+  return dirname(assetPath('playground/model/model.safetensors'))
+}
+
+/** Public-domain English prose that the bundled model was not trained on, documents separated by two blank lines. */
+export function bundledText(): string {
+  return gunzipSync(readFileSync(assetPath('text/valid.txt.gz'))).toString('utf8')
 }
 
 /** The assets lie beside `dist` and beside `src` alike. */

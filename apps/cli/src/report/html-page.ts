@@ -18,8 +18,6 @@ figcaption{color:var(--muted);font-size:.9rem;margin-top:4px}
 table{border-collapse:collapse;font-size:.93rem;font-variant-numeric:tabular-nums}th,td{padding:5px 12px;text-align:right;border-bottom:1px solid var(--grid);white-space:nowrap}
 tbody tr:last-child>*{border-bottom:0}.wraps td{white-space:normal;overflow-wrap:anywhere}
 th:first-child,td:first-child{text-align:left}thead th{color:var(--muted);font-weight:600}
-blockquote{margin:.5em 0;padding:.7em 1em;background:var(--surface);border-left:3px solid var(--grid);border-radius:4px;white-space:pre-wrap;overflow-wrap:anywhere}
-blockquote b{font-weight:650}
 .note{background:var(--surface);border-radius:8px;padding:.8em 1em}
 `
 
@@ -58,16 +56,13 @@ export function htmlTable(header: readonly string[], rows: readonly (readonly st
 export interface LegendEntry {
   readonly label: string
   readonly fill: string
-  readonly shape: 'circle' | 'square' | 'triangle' | 'diamond' | 'dash' | 'tick' | 'frame'
+  readonly shape: 'square' | 'dash' | 'tick' | 'frame'
 }
 
 /** A legend that wraps on narrow pages. */
 export function legend(entries: readonly LegendEntry[]): string {
   const shapes: Readonly<Record<LegendEntry['shape'], string>> = {
-    circle: '<circle cx="7" cy="7" r="5"/>',
     square: '<rect x="2" y="2" width="10" height="10"/>',
-    triangle: '<path d="M7 1.5 L13 12 L1 12 Z"/>',
-    diamond: '<path d="M7 1 L13 7 L7 13 L1 7 Z"/>',
     dash: '<path d="M0 6h5v2h-5z M9 6h5v2h-5z"/>',
     tick: '<rect x="6" y="1" width="2" height="12"/>',
     frame: '<path fill-rule="evenodd" d="M1 1h12v12h-12z M3 3h8v8h-8z"/>',

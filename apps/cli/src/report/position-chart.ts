@@ -1,7 +1,7 @@
 import * as Plot from '@observablehq/plot'
 import type { PositionRow } from '@phsa/trainer'
 import { variantName } from '../evaluation/follow-evaluation.js'
-import { CHART_FRAME, CHART_STYLE } from './line-charts.js'
+import { CHART_FRAME, CHART_STYLE } from './chart-frame.js'
 import { color, policyColor } from './palette.js'
 import { markupOf, svgDocument } from './svg-document.js'
 

@@ -1,7 +1,7 @@
 import { formatCount } from '../../terminal/format.js'
 import { figure, htmlPage, htmlTable, legend } from '../html-page.js'
-import { runningMean } from '../line-charts.js'
 import { color } from '../palette.js'
+import { runningMean } from '../running-mean.js'
 import { escapeMarkup } from '../svg-document.js'
 import { runFigures } from './run-figures.js'
 import type { LoggedStep } from './run-steps.js'

@@ -1,5 +1,5 @@
 import * as Plot from '@observablehq/plot'
-import { CHART_FRAME, CHART_STYLE } from '../line-charts.js'
+import { CHART_FRAME, CHART_STYLE } from '../chart-frame.js'
 import { color } from '../palette.js'
 import { markupOf, svgDocument } from '../svg-document.js'
 import { type CurvePoint, thinOut } from './thin-out.js'
