@@ -1,10 +1,12 @@
-// `npm run soak`: what takes too long for `npm test`. Three subjects; all, unless one is named.
+// `npm run soak`: what takes too long for `npm test`. Four subjects; all, unless one is named.
 //
 // npm run soak -- fuzz --inputs 100000 --seed 7        everything that reads a model's files, that many inputs; writes benchmarks/results/fuzz.json
 // node scripts/soak.mjs fuzz --seconds 60              as many as fit; writes nothing
 // node scripts/soak.mjs fuzz --seed 7 --input 4711     one input again
 // npm run soak -- training --kills 200 --seed 7        training processes that are killed; writes benchmarks/results/soak-training.json
 // npm run soak -- serving --clients 500 --seconds 1800  clients against a server, a third of which leave; writes benchmarks/results/soak-serving.json
+// npm run soak -- fuzz-serving --requests 10000 --seed 7  broken requests against a server; writes benchmarks/results/fuzz-serving.json
+// node scripts/soak.mjs fuzz-serving --seed 7 --input 4711  one of them again
 import { spawn } from 'node:child_process'
 import { mkdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { availableParallelism, cpus } from 'node:os'
@@ -21,16 +23,16 @@ const PEAK_MEGABYTES = 1500
 /** Failed inputs are written here. */
 const cache = join(root, 'node_modules/.cache/fuzz')
 
-/** @typedef {{ seed: number, inputs: number, seconds: number, first: number, kills: number, clients: number }} Amount */
+/** @typedef {{ seed: number, inputs: number, seconds: number, first: number, kills: number, clients: number, requests: number }} Amount */
 /** @typedef {{ index: number, fault: string, folder: string }} Failure */
 /** @typedef {{ inputs: number, counts: Record<string, number>, failed: Failure[], slowest: { milliseconds: number, index: number }, peakMegabytes: number }} Result */
 
 /** @type {Record<string, (amount: Amount) => Promise<boolean>>} By subject; each gives true when it found nothing. */
-const jobs = { fuzz, training, serving }
+const jobs = { fuzz, training, serving, 'fuzz-serving': fuzzServing }
 
 const text = /** @type {const} */ ({ type: 'string' })
 const { values, positionals } = parseArgs({
-  options: { inputs: text, seconds: text, seed: text, input: text, kills: text, clients: text },
+  options: { inputs: text, seconds: text, seed: text, input: text, kills: text, clients: text, requests: text },
   allowPositionals: true,
 })
 const stranger = positionals.find((name) => !Object.hasOwn(jobs, name))
@@ -43,11 +45,12 @@ const inputs = input === undefined ? (values.inputs === undefined ? usual : whol
 
 const kills = values.kills === undefined ? 200 : wholeNumber('kills', values.kills)
 const clients = values.clients === undefined ? 100 : wholeNumber('clients', values.clients)
+const requests = input === undefined ? (values.requests === undefined ? 10_000 : wholeNumber('requests', values.requests)) : input + 1
 
 let sound = true
 for (const name of positionals.length > 0 ? positionals : Object.keys(jobs)) {
   console.log(`soak: ${name}, seed ${seed}`)
-  sound = (await jobs[name]({ seed, inputs, seconds, first: input ?? 0, kills, clients })) && sound
+  sound = (await jobs[name]({ seed, inputs, seconds, first: input ?? 0, kills, clients, requests })) && sound
 }
 process.exit(sound ? 0 : 1)
 
@@ -202,6 +205,29 @@ async function serving({ seed, seconds, clients }) {
   const again = `npm run soak -- serving --clients ${clients} --seconds ${duration} --seed ${seed}`
   const sources = ['packages/core/src', 'packages/model/src', 'packages/server', 'scripts/soak.mjs']
   writeResult('soak-serving', { ...provenance(sources), command: again, seed, ...report, faults: faults.length })
+  return faults.length === 0
+}
+
+/** @param {Amount} amount */
+async function fuzzServing({ seed, first, requests: end }) {
+  const start = performance.now()
+  const child = startScript('../packages/server/test/soak/serving-fuzz.ts', [], [first, end, seed].map(String))
+  let printed = ''
+  child.stdout?.setEncoding('utf8').on('data', (text) => {
+    printed += text
+  })
+  const code = await new Promise((resolve) => child.on('close', resolve))
+  if (code !== 0) return false
+  const { faults, ...report } = JSON.parse(printed)
+  for (const fault of faults) console.error(fault)
+  const elapsed = (performance.now() - start) / 1000
+  console.table(report.statuses)
+  console.log(`${report.requests} requests in ${elapsed.toFixed(0)} s; ${faults.length} faults`)
+  if (input === undefined) {
+    const again = `npm run soak -- fuzz-serving --requests ${end} --seed ${seed}`
+    const sources = ['packages/core/src', 'packages/model/src', 'packages/server', 'scripts/soak.mjs']
+    writeResult('fuzz-serving', { ...provenance(sources), command: again, seed, ...report, seconds: elapsed, faults: faults.length })
+  }
   return faults.length === 0
 }
 

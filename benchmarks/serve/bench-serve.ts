@@ -55,6 +55,7 @@ export async function benchServe(bench: BenchServe): Promise<ServeResult> {
     port: 0,
     cacheTokens: plan.cacheTokens,
     stepTokens: plan.stepTokens,
+    promptTokens: plan.promptTokens,
     api: { keys: SERVE_KEYS.map((name) => ({ name, sha256: hashApiKey(name) })) },
   })
   try {
@@ -71,6 +72,7 @@ export async function benchServe(bench: BenchServe): Promise<ServeResult> {
       cacheBytes: server.cacheBytes,
       topK: phsa.topK,
       stepTokens: plan.stepTokens,
+      ...(plan.promptTokens === undefined ? {} : { promptTokens: plan.promptTokens }),
       same: [],
       rows,
     }

@@ -1,3 +1,4 @@
+import { setMaxListeners } from 'node:events'
 import { request as post } from 'node:http'
 
 /** One streamed completion. Plain data. */
@@ -52,6 +53,8 @@ export function clock(): number {
 /** Sends the requests at once and reads all streams. @throws Error of the first that is refused, fails, or takes too long */
 export async function readStreams({ url, requests, limitMilliseconds, together }: StreamJob): Promise<StreamAnswer[]> {
   const ending = new AbortController()
+  // Every stream listens.
+  setMaxListeners(0, ending.signal)
   const bodies = requests.map(bodyOf)
   const timer = setTimeout(() => ending.abort(new Error(`the streams took more than ${limitMilliseconds / 1000} s`)), limitMilliseconds)
   const isOver = Symbol('over')

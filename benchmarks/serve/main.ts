@@ -19,6 +19,7 @@ const { values } = parseArgs({
     from: { type: 'string' },
     to: { type: 'string' },
     'step-tokens': { type: 'string' },
+    'prompt-tokens': { type: 'string' },
   },
 })
 const { out, commit, backend: backendName = 'cuda', seconds = '150', small = false, only = [], from = '0', to = '1e9' } = values
@@ -27,7 +28,8 @@ const isHost = backendName === 'reference'
 const whole = small || isHost ? smallServePlan(isHost ? 'f32' : 'bf16') : fullServePlan()
 const names = ['same', ...whole.rows.map(rowName)]
 const stepTokens = values['step-tokens'] ?? String(whole.stepTokens)
-const numbers = [seconds, rowSeconds, from, to, stepTokens].map(Number)
+const promptTokens = values['prompt-tokens']
+const numbers = [seconds, rowSeconds, from, to, stepTokens, promptTokens ?? '0'].map(Number)
 if (
   out === undefined ||
   !['cuda', 'reference'].includes(backendName) ||
@@ -35,7 +37,7 @@ if (
   only.some((name) => !names.includes(name))
 ) {
   console.error(
-    'usage: --out FILE [--small] [--only NAME]... [--from TOKENS] [--to TOKENS] [--seconds N] [--row-seconds N] [--step-tokens N] [--backend cuda|reference] [--commit HASH]',
+    'usage: --out FILE [--small] [--only NAME]... [--from TOKENS] [--to TOKENS] [--seconds N] [--row-seconds N] [--step-tokens N] [--prompt-tokens N] [--backend cuda|reference] [--commit HASH]',
   )
   console.error(`names: ${names.join(' ')}`)
   process.exit(2)
@@ -44,6 +46,7 @@ const isWanted = (name: string) => only.length === 0 || only.includes(name)
 const plan = {
   ...whole,
   stepTokens: Number(stepTokens),
+  ...(promptTokens !== undefined && { promptTokens: Number(promptTokens) }),
   rows: whole.rows.filter((row) => isWanted(rowName(row)) && row.context >= Number(from) && row.context <= Number(to)),
 }
 

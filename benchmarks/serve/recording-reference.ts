@@ -10,6 +10,8 @@ export function recordingReference(): MeasurableBackend {
   const backend = new ReferenceBackend()
   const { memory } = backend
   return Object.assign(backend, {
+    // Otherwise nothing would be queued ahead.
+    limits: { ...backend.limits, blocking: false },
     createTimer: () => hostTimer(),
     deviceMemory: () => ({ freeBytes: 2 ** 30, totalBytes: 2 ** 30 }),
     capture: async <T>(step: () => T) => {

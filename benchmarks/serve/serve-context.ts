@@ -18,7 +18,7 @@ export interface ServeContext {
 }
 
 /** Names of the keys that the server knows. */
-export const SERVE_KEYS = ['first', 'second', 'third'] as const
+export const SERVE_KEYS = ['first', 'second', 'third', 'fourth'] as const
 
 /** A prompt of random tokens that stay with a topic for a while, as a trained model's do; every seed gives another one. */
 export function servePrompt({ config }: ServePlan, length: number, seed: number): number[] {

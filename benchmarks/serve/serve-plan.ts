@@ -17,8 +17,9 @@ export interface ServePlan {
   readonly rows: readonly ServeRowPlan[]
   /** Tokens of the server's caches. */
   readonly cacheTokens: number
-  /** Tokens in one step of the server. */
+  /** Tokens in one step of the server, and in one of prompts alone; undefined: the server's default. */
   readonly stepTokens: number
+  readonly promptTokens?: number
   /** Tokens of each stream that count. */
   readonly steps: number
   /** Tokens of each stream before those: the first steps of a shape compile and record. */

@@ -38,8 +38,8 @@ export type ServeRow = ServeRowPlan &
 
 /** One request, run twice: how much of it is the same. Plain JSON. */
 export interface SameRequest {
-  /** What the second run was, beside the first one alone. */
-  readonly beside: 'alone' | 'batch' | 'cached'
+  /** What the second run was, beside the first one alone; `ahead`: the same without log-probabilities, which are compared with none then. */
+  readonly beside: 'alone' | 'batch' | 'cached' | 'ahead'
   readonly temperature: number
   /** Streams of the second run. */
   readonly batch: number
@@ -75,6 +75,7 @@ export interface ServeResult {
   readonly topK: number
   /** Tokens in one step of the server. */
   readonly stepTokens: number
+  readonly promptTokens?: number
   readonly gate?: ServeGate
   readonly same: readonly SameRequest[]
   readonly rows: readonly ServeRow[]

@@ -6,7 +6,7 @@ import { clock } from './client-streams.js'
 export interface WatchedStep {
   /** When it was queued, by `clock`. */
   readonly at: number
-  /** From the last download's end to the end of the call that queued it; 0 where another replay was queued in between. */
+  /** From the arrival of what the replay before gave to the end of the call that queued this one; 0 where that had not arrived yet, so that nothing waited. */
   readonly host: number
   /** Milliseconds on the GPU, and from its end to the beginning of the next replay; 0 for the last one. */
   readonly device: number
@@ -24,10 +24,15 @@ export function watchSteps(backend: ModelBackend, timer: QueueTimer): StepWatch 
   const { memory, capture } = backend
   const download = memory.download.bind(memory)
   let replays: { readonly at: number; readonly host: number }[] = []
-  let arrived = Number.NaN
+  let queued = 0
+  /** Replays whose tokens are here, and since when. */
+  let taken = 0
+  let arrived = 0
   Object.assign(memory, {
     download: async (...args: Parameters<typeof download>) => {
+      const before = queued
       const values = await download(...args)
+      taken = Math.max(taken, before)
       arrived = clock()
       return values
     },
@@ -42,8 +47,8 @@ export function watchSteps(backend: ModelBackend, timer: QueueTimer): StepWatch 
           captured.replay()
           timer.mark()
           const at = clock()
-          replays.push({ at, host: Number.isNaN(arrived) ? 0 : at - arrived })
-          arrived = Number.NaN
+          replays.push({ at, host: queued > 0 && taken === queued ? at - arrived : 0 })
+          queued++
         }
         return {
           get result() {
@@ -58,9 +63,9 @@ export function watchSteps(backend: ModelBackend, timer: QueueTimer): StepWatch 
   return {
     take() {
       const times = timer.read()
-      const taken = replays
+      const steps = replays
       replays = []
-      return taken.map((step, index) => ({ ...step, device: times[2 * index], idle: times[2 * index + 1] ?? 0 }))
+      return steps.map((step, index) => ({ ...step, device: times[2 * index], idle: times[2 * index + 1] ?? 0 }))
     },
   }
 }

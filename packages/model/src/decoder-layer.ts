@@ -49,8 +49,8 @@ type ProjectionContext = Pick<LayerContext, 'parameters' | 'epsilon' | 'position
 
 /** What `projectHeads` reads of a layer. @param x [T, E] */
 export function headsInput({ parameters, epsilon, positions, rope }: ProjectionContext, x: Tensor): ProjectHeadsInput {
-  const { inputNorm: norm, q, k, v, qNorm, kNorm, o, gate, up, down } = parameters
-  return { x, norm, q, k, v, qNorm, kNorm, positions, rope, epsilon, upcoming: [o, gate, up, down] }
+  const { inputNorm: norm, q, k, v, qNorm, kNorm } = parameters
+  return { x, norm, q, k, v, qNorm, kNorm, positions, rope, epsilon }
 }
 
 /** What `finishLayer` reads of a layer. @param x [T, E]; out [T, Hq, D] */

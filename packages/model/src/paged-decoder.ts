@@ -1,4 +1,13 @@
-import { finishLayer, layerLambda, type PagedBatch, type PagedCache, projectHeads, type Tensor, UnsupportedError } from '@phsa/core'
+import {
+  attendStep,
+  finishLayer,
+  layerLambda,
+  type PagedBatch,
+  type PagedCache,
+  projectHeads,
+  type Tensor,
+  UnsupportedError,
+} from '@phsa/core'
 import { type AttentionChoice, planLayers } from './attention-choice.js'
 import { endInput, headsInput } from './decoder-layer.js'
 import type { DecoderModel } from './decoder-model.js'
@@ -102,8 +111,7 @@ export class PagedDecoder {
             rope: this.model.ropeFor(0),
           }
           const { q, k, v } = projectHeads(backend, headsInput(context, input))
-          paged.append(cache, k, v, marks, batch)
-          const { out, lse } = paged.attend(cache, q, paged.selectBlocks(cache, q, batch), batch)
+          const { out, lse } = attendStep(paged, cache, { q, k, v, marks }, batch)
           watch?.({ cache, q, lse, batch })
           return finishLayer(backend, endInput(context, input, out))
         })

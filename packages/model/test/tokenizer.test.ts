@@ -1,7 +1,7 @@
 import { readFileSync } from 'node:fs'
 import { fileURLToPath } from 'node:url'
 import { gunzipSync } from 'node:zlib'
-import { PunctuationTable } from '@phsa/core'
+import { PunctuationTable, RandomStream } from '@phsa/core'
 import { beforeAll, describe, expect, test } from 'vitest'
 import { renderChat, TextStream, TextTokenizer } from '../src/index.js'
 
@@ -146,6 +146,24 @@ describe('a stream of bytes', () => {
     const pieces = [...new TextEncoder().encode('aé—z')].map((byte) => stream.push(byte))
     expect(pieces).toEqual(['a', '', 'é', '', '', '—', 'z'])
     expect(stream.end()).toBe('')
+  })
+
+  test('is what all ids decode to, also where many bytes are broken, and takes no longer for it', () => {
+    const random = new RandomStream(5)
+    let longest = 0
+    const counted = {
+      decode: (ids: ArrayLike<number>) => {
+        longest = Math.max(longest, ids.length)
+        return bytes.decode(ids)
+      },
+    }
+    for (let round = 0; round < 200; round++) {
+      const some = [[0x80], [0xc3], [0xf0, 0x9f, 0x99, 0x82], [0xe2, 0x82], [0xef, 0xbf, 0xbd], [0x61]].filter(() => random.below(2) === 0)
+      const ids = Array.from({ length: 100 }, () => some[random.below(some.length)] ?? [0x80]).flat()
+      const stream = new TextStream(counted)
+      expect(ids.map((id) => stream.push(id)).join('') + stream.end()).toBe(bytes.decode(ids))
+    }
+    expect(longest).toBeLessThan(80)
   })
 
   test('gives what stays unfinished at the end as it is', () => {

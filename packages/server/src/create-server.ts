@@ -3,6 +3,7 @@ import { MessageChannel, Worker } from 'node:worker_threads'
 import { WorkerConstraints } from './constrain/worker-constraints.js'
 import { Engine } from './engine/engine.js'
 import type { EngineOptions } from './engine/engine-options.js'
+import { givenFields } from './given-fields.js'
 import type { HttpWorkerData, PlainApiSettings } from './http-worker-messages.js'
 import { InferenceServer, listening } from './inference-server.js'
 import { type HttpTimeouts, USUAL_TIMEOUTS } from './listen/http-timeouts.js'
@@ -48,8 +49,8 @@ export async function createServer(options: ServerOptions): Promise<InferenceSer
       modelName: modelName ?? basename(resolve(tokenizerFolder)),
       host,
       port,
-      timeouts: { ...USUAL_TIMEOUTS, ...timeouts },
-      settings: { stopTokenIds: options.model.config.eosTokenIds, ...api },
+      timeouts: { ...USUAL_TIMEOUTS, ...givenFields(timeouts ?? {}) },
+      settings: { stopTokenIds: options.model.config.eosTokenIds, ...givenFields(api ?? {}) },
       log,
     }
     // Sources run unbuilt with the loader that this process was started with.

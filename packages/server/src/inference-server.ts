@@ -2,6 +2,7 @@ import type { AddressInfo } from 'node:net'
 import type { Worker } from 'node:worker_threads'
 import type { EngineClient, EngineLimits, EngineStats } from './engine/engine-client.js'
 import type { HttpWorkerAnswer, HttpWorkerCall } from './http-worker-messages.js'
+import { urlOf } from './listen/url-of.js'
 import { errorFrom } from './port/error-message.js'
 
 /** What a server needs of its engine. */
@@ -36,8 +37,7 @@ export class InferenceServer {
 
   /** Where clients find it, such as `http://127.0.0.1:8000`. */
   get url(): string {
-    const { address, family, port } = this.address
-    return `http://${family === 'IPv6' ? `[${address}]` : address}:${port}`
+    return urlOf(this.address)
   }
 
   /** What requests may ask for. */

@@ -65,7 +65,6 @@ export function apiErrorOf(error: unknown, left = false): ApiError {
   if (isPhsaError(error, 'engine-stopped')) {
     return new ApiError(503, error.message, { code: 'engine_stopped', retryAfter: BUSY_SECONDS, cause: error })
   }
-  if (isPhsaError(error, 'slow-client')) return new ApiError(499, error.message, { code: 'slow_client', cause: error })
   if (isPhsaError(error, 'invalid-input')) return new ApiError(400, error.message, { cause: error })
   return new ApiError(500, 'the server failed at this request; its log has the reason under the request id.', { cause: error })
 }

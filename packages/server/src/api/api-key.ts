@@ -13,8 +13,13 @@ export interface ApiKey {
   readonly tokensPerMinute?: number
 }
 
-/** SHA-256 of a key in hexadecimal digits, as lists of keys hold it. */
+/**
+ * SHA-256 of a key in hexadecimal digits, as lists of keys hold it.
+ * @throws InvalidConfigError for a key that no header can carry; an empty one would let in everybody
+ */
 export function hashApiKey(key: string): string {
+  if (!/^[!-~]+$/.test(key))
+    throw new InvalidConfigError('key', 'an API key must be of at least one letter, digit or sign of ASCII, without blanks.')
   return createHash('sha256').update(key, 'utf8').digest('hex')
 }
 
@@ -53,9 +58,9 @@ export class ApiKeys {
 
   /** @param authorization the header: `Bearer KEY` */
   find(authorization: string | undefined): ApiKey | undefined {
-    const hash = createHash('sha256')
-      .update(/^Bearer +(\S+) *$/i.exec(authorization ?? '')?.[1] ?? '', 'utf8')
-      .digest()
+    const [, key] = /^Bearer +(\S+) *$/i.exec(authorization ?? '') ?? []
+    if (key === undefined) return undefined
+    const hash = createHash('sha256').update(key, 'utf8').digest()
     let found: ApiKey | undefined
     // Every key is compared, the right one too: where it stands in the list must not show.
     for (const entry of this.#keys) if (timingSafeEqual(entry.hash, hash)) found = entry.key

@@ -1,9 +1,10 @@
 import type { SamplingSettings } from '@phsa/model'
+import { givenFields } from '../given-fields.js'
 import type { ApiKey } from './api-key.js'
 import type { LogLine } from './log-line.js'
 
-/** Whether requests are taken: `starting` and `draining` answer 503 to them, `stopped` is an engine that is gone. */
-export type ServerPhase = 'starting' | 'ready' | 'draining' | 'stopped'
+/** Whether requests are taken: `draining` answers 503 to them. */
+export type ServerPhase = 'ready' | 'draining'
 
 /** What whoever runs the server decides. */
 export interface ApiSettings {
@@ -48,6 +49,6 @@ export function completeSettings(settings: ApiSettings, maxTokens: number): Comp
     phase: () => 'ready',
     log: () => undefined,
     now: () => performance.now(),
-    ...settings,
+    ...givenFields(settings),
   }
 }

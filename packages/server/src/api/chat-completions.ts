@@ -27,6 +27,7 @@ export async function chatCompletions(c: Context<ApiEnvironment>, context: ApiCo
     maxTokens: asked ?? usualTokens(prompt.length, context),
     maxTokensParam: (max_completion_tokens ?? undefined) === undefined ? 'max_tokens' : 'max_completion_tokens',
     perPrompt: body.n ?? 1,
+    perPromptParam: 'n' as const,
     logprobs: body.logprobs ? (top_logprobs ?? 0) : undefined,
     logprobsParam: 'top_logprobs',
     ...callGrammar(body),

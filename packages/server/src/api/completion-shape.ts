@@ -2,7 +2,7 @@ import type { AnswerShape, FinishedChoice } from './answer-shape.js'
 import type { ApiContext } from './api-context.js'
 import type { AnswerToken } from './choice-events.js'
 import { completionLogprobs, promptTokens } from './completion-logprobs.js'
-import { type EchoedPrompt, echoedPrompt } from './echoed-prompt.js'
+import type { EchoedPrompt } from './echoed-prompt.js'
 import type { GenerationPlan } from './generation-plan.js'
 import type { CountedEvent } from './run-generation.js'
 import type { Usage } from './usage.js'
@@ -13,7 +13,8 @@ export interface CompletionShapeOptions {
   readonly plan: GenerationPlan
   /** Choices that are given of each prompt: the best of those that were made. */
   readonly given: number
-  readonly echo: boolean
+  /** Of each prompt, where it is given back. */
+  readonly echoes: readonly EchoedPrompt[] | undefined
   readonly logprobs: boolean
 }
 
@@ -22,13 +23,10 @@ export class CompletionShape implements AnswerShape {
   readonly #options: CompletionShapeOptions
   readonly #context: ApiContext
   readonly #created = Math.floor(Date.now() / 1000)
-  /** By request of the plan. */
-  readonly #echoes: (EchoedPrompt | undefined)[]
 
   constructor(options: CompletionShapeOptions, context: ApiContext) {
     this.#options = options
     this.#context = context
-    this.#echoes = options.plan.requests.map(({ prompt }) => (options.echo ? echoedPrompt(prompt, context) : undefined))
   }
 
   whole(choices: readonly FinishedChoice[], usage: Usage): object {
@@ -36,10 +34,11 @@ export class CompletionShape implements AnswerShape {
   }
 
   chunk(index: number, event: CountedEvent): object | undefined {
-    const { echo } = this.#options
     switch (event.type) {
-      case 'started':
-        return echo ? this.#chunk(index, this.#echoes[index]!.text, this.#promptTokens(index, event)) : undefined
+      case 'started': {
+        const echo = this.#echo(index)
+        return echo && this.#chunk(index, echo.text, this.#promptTokens(index, event))
+      }
       case 'text':
         return this.#chunk(index, event.text, this.#shifted(index, event.tokens))
       case 'end':
@@ -71,7 +70,7 @@ export class CompletionShape implements AnswerShape {
     const { logprobs } = this.#options
     const all = [...this.#promptTokens(index, started), ...this.#shifted(index, [...tokens, ...stopTokens(end)])]
     return {
-      text: (this.#echoes[index]?.text ?? '') + text,
+      text: (this.#echo(index)?.text ?? '') + text,
       logprobs: logprobs ? completionLogprobs(all, this.#context.names) : null,
       finish_reason: end.reason,
     }
@@ -82,13 +81,19 @@ export class CompletionShape implements AnswerShape {
     return { ...this.#head(), choices: [{ index, text, logprobs, finish_reason: reason }] }
   }
 
+  /** @param index of a request of the plan */
+  #echo(index: number): EchoedPrompt | undefined {
+    const { echoes, plan } = this.#options
+    return echoes?.[Math.floor(index / plan.perPrompt)]
+  }
+
   #promptTokens(index: number, { promptLogprobs }: { promptLogprobs: Parameters<typeof promptTokens>[2] | undefined }): AnswerToken[] {
-    const echo = this.#echoes[index]
+    const echo = this.#echo(index)
     return echo && promptLogprobs ? promptTokens(this.#options.plan.requests[index].prompt, echo.offsets, promptLogprobs) : []
   }
 
   #shifted(index: number, tokens: readonly AnswerToken[]): AnswerToken[] {
-    const shift = this.#echoes[index]?.text.length ?? 0
+    const shift = this.#echo(index)?.text.length ?? 0
     return tokens.map((token) => ({ ...token, offset: token.offset + shift }))
   }
 }

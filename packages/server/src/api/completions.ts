@@ -1,8 +1,10 @@
+import { setImmediate as eventLoopTurn } from 'node:timers/promises'
 import type { Context } from 'hono'
 import { answer } from './answer.js'
 import type { ApiContext } from './api-context.js'
 import type { ApiEnvironment } from './api-environment.js'
 import { CompletionShape } from './completion-shape.js'
+import { echoedPrompt } from './echoed-prompt.js'
 import { planGeneration } from './generation-plan.js'
 import { readBody } from './read-body.js'
 import { refuseParameter } from './refuse-parameter.js'
@@ -20,11 +22,11 @@ export async function completions(c: Context<ApiEnvironment>, context: ApiContex
   requireSense(body, given, made, context)
   const echo = body.echo ?? false
   const tellsLogprobs = typeof body.logprobs === 'number'
-  const prompts: Int32Array[] = []
-  // One after the other, so that one request never fills the queue of long texts.
-  for (const prompt of body.prompt) {
-    prompts.push(typeof prompt === 'string' ? await context.texts.encode(prompt, c.req.raw.signal) : idsOf(prompt, context))
-  }
+  const { signal } = c.req.raw
+  // One after the other, so that one request never fills the queue of long texts; between short ones others get their turn.
+  const prompts = await oneByOne(body.prompt, (prompt) =>
+    typeof prompt === 'string' ? context.texts.encode(prompt, signal) : idsOf(prompt, context),
+  )
   // What ranks choices is asked for also where the answer does not tell it.
   const logprobs = body.logprobs ?? (made > given ? 0 : undefined)
   const details = {
@@ -33,14 +35,25 @@ export async function completions(c: Context<ApiEnvironment>, context: ApiContex
     maxTokens: Math.max(1, body.max_tokens ?? USUAL_TOKENS),
     maxTokensParam: 'max_tokens',
     perPrompt: made,
+    perPromptParam: made > given ? ('best_of' as const) : ('n' as const),
     logprobs,
     logprobsParam: 'logprobs',
     promptLogprobs: echo && tellsLogprobs,
     promptOnly: body.max_tokens === 0,
   }
   const plan = planGeneration(body, details, context, record.caller)
-  const options = { id: `cmpl-${record.id}`, plan, given, echo, logprobs: tellsLogprobs }
+  const echoes = echo ? await oneByOne(prompts, (prompt) => echoedPrompt(prompt, context, signal)) : undefined
+  const options = { id: `cmpl-${record.id}`, plan, given, echoes, logprobs: tellsLogprobs }
   return answer(c, plan, new CompletionShape(options, context), context)
+}
+
+async function oneByOne<T, R>(values: readonly T[], work: (value: T) => R | Promise<R>): Promise<R[]> {
+  const results: R[] = []
+  for (const value of values) {
+    if (results.length > 0) await eventLoopTurn()
+    results.push(await work(value))
+  }
+  return results
 }
 
 function requireSense(

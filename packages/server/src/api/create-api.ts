@@ -5,7 +5,7 @@ import type { TextTokenizer } from '@phsa/model'
 import { type Context, Hono, type MiddlewareHandler } from 'hono'
 import { bodyLimit } from 'hono/body-limit'
 import { cors } from 'hono/cors'
-import { routePath } from 'hono/route'
+import { matchedRoutes, routePath } from 'hono/route'
 import type { ContentfulStatusCode } from 'hono/utils/http-status'
 import type { EngineClient } from '../engine/engine-client.js'
 import { isLoopback } from '../listen/is-loopback.js'
@@ -22,6 +22,7 @@ import { completions } from './completions.js'
 import { live, ready } from './health-routes.js'
 import { getModel, listModels } from './model-routes.js'
 import { openApiDocument } from './open-api-document.js'
+import { refuseLargeBody } from './refuse-large-body.js'
 import { RequestRecord } from './request-record.js'
 import { RequestTrace, type TracedOperation } from './request-trace.js'
 import { ServerMetrics } from './server-metrics.js'
@@ -80,7 +81,7 @@ export function createApi({
   // Before keys are asked for: a browser sends none with the address of a page.
   if (settings.pages !== undefined) app.use(serveStatic({ root: settings.pages }))
   app.use(authenticated(context))
-  app.use(bodyLimit({ maxSize: settings.maxBodyBytes, onError: () => tooLarge(settings.maxBodyBytes) }))
+  app.use(bodyLimit({ maxSize: settings.maxBodyBytes, onError: (c) => refuseLargeBody(c, settings.maxBodyBytes) }))
   app.get('/v1/models', (c) => listModels(c, context))
   app.get('/v1/models/:name{.+}', (c) => getModel(c, context))
   app.get('/metrics', async (c) => c.body(await metrics.text(), 200, { 'content-type': metrics.contentType }))
@@ -108,12 +109,17 @@ function recorded({ settings, metrics }: ApiContext): MiddlewareHandler<ApiEnvir
   return async (c, next) => {
     const asked = c.req.header('x-request-id')
     const id = asked !== undefined && /^[\w.:-]{1,128}$/.test(asked) ? asked : randomUUID()
-    const record = new RequestRecord({ id, method: c.req.method, route: routePath(c, -1) }, settings, metrics)
+    const record = new RequestRecord({ id, method: c.req.method, route: routeOf(c) }, settings, metrics)
     c.set('record', record)
     c.header('x-request-id', id)
     await next()
     if (!record.isStreaming) record.end(c.res.status, c.error)
   }
+}
+
+/** The route that answers, as it is declared; `/*` where none does. Handlers of all routes are declared after those of health. */
+function routeOf(c: Context<ApiEnvironment>): string {
+  return matchedRoutes(c).findLast(({ path }) => path !== '/*')?.path ?? '/*'
 }
 
 function authenticated({ settings }: ApiContext): MiddlewareHandler<ApiEnvironment> {
@@ -167,12 +173,6 @@ function traced(operation: TracedOperation, { modelName }: ApiContext): Middlewa
     record.trace = new RequestTrace({ operation, modelName, route: routePath(c, -1), requestId: record.id, headers: c.req.header() })
     await next()
   }
-}
-
-function tooLarge(maxBodyBytes: number): never {
-  throw new ApiError(413, `the body is larger than ${maxBodyBytes} bytes, the most that this server takes; shorten it.`, {
-    code: 'body_too_large',
-  })
 }
 
 function failed(c: Context<ApiEnvironment>, error: ApiError): Response {

@@ -54,6 +54,8 @@ export interface PlanDetails {
   /** Its name in the request. */
   readonly maxTokensParam: string
   readonly perPrompt: number
+  /** Name of the parameter that asks for so many. */
+  readonly perPromptParam: 'n' | 'best_of'
   readonly logprobs: number | undefined
   /** Name of the parameter that asks for `logprobs`. */
   readonly logprobsParam: string
@@ -75,11 +77,14 @@ export function planGeneration(body: SamplingBody, details: PlanDetails, context
     refuseParameter('stream_options', 'stream_options is for streams; give stream: true, or leave it out.')
   const { maxChoices } = settings
   if (details.perPrompt > maxChoices)
-    refuseParameter('n', `${details.perPrompt} choices are asked for; at most ${maxChoices} are made of a prompt.`)
+    refuseParameter(details.perPromptParam, `${details.perPrompt} choices are asked for; at most ${maxChoices} are made of a prompt.`)
   const texts = details.prompts.length * details.perPrompt
   // More than ever fit into the queue: trying again would not help.
   if (texts > limits.maxWaiting)
-    refuseParameter('n', `${texts} texts are asked for, of all prompts together; this server takes ${limits.maxWaiting} at once.`)
+    refuseParameter(
+      details.perPromptParam,
+      `${texts} texts are asked for, of all prompts together; this server takes ${limits.maxWaiting} at once.`,
+    )
   const { logprobs, logprobsParam } = details
   if (logprobs !== undefined && logprobs > limits.maxLogprobs) {
     refuseParameter(logprobsParam, `${logprobsParam} is ${logprobs}; it may be 0 to ${limits.maxLogprobs}.`)

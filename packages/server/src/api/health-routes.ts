@@ -2,9 +2,9 @@ import type { Context } from 'hono'
 import type { ApiEnvironment } from './api-environment.js'
 import type { ServerPhase } from './api-settings.js'
 
-/** GET /health/live: this process answers; a stopped engine does not come back by itself, so it is not alive. */
+/** GET /health/live: this process answers. One whose engine has failed closes, and answers nothing any more. */
 export function live(c: Context<ApiEnvironment>, phase: ServerPhase): Response {
-  return c.json({ status: phase }, phase === 'stopped' ? 503 : 200)
+  return c.json({ status: phase })
 }
 
 /** GET /health/ready and /health: whether new requests should be sent here. */

@@ -1,3 +1,5 @@
+import { EventQueue } from '../port/event-queue.js'
+
 /** A value of one of several sources. */
 export interface MergedValue<T> {
   /** Which source. */
@@ -14,21 +16,32 @@ export async function* mergeChoices<T>(
   abort: () => void,
 ): AsyncGenerator<MergedValue<T>, void, undefined> {
   const iterators = sources.map((source) => source[Symbol.asyncIterator]())
-  const next = async (index: number) => ({ index, result: await iterators[index].next() })
-  const waiting = new Map(iterators.map((_, index) => [index, next(index)]))
+  // Each source has one value on its way. No Promise.race of them: sources that wait would keep a reaction for each value of the others.
+  const arrived = new EventQueue<{ index: number; result: IteratorResult<T> }>(
+    sources.length,
+    () => new Error('a source gave more values than it was asked for'),
+  )
+  const ask = async (index: number) => {
+    try {
+      arrived.push({ index, result: await iterators[index].next() })
+    } catch (error) {
+      arrived.fail(error)
+    }
+  }
+  const asked = iterators.map((_, index) => ask(index))
   try {
-    while (waiting.size > 0) {
-      const { index, result } = await Promise.race(waiting.values())
+    for (let open = iterators.length; open > 0; ) {
+      const { index, result } = await arrived.next()
       if (result.done) {
-        waiting.delete(index)
+        open--
         continue
       }
-      waiting.set(index, next(index))
+      asked[index] = ask(index)
       yield { index, value: result.value }
     }
   } finally {
     abort()
     // Awaited, so that nothing of this request runs on, and settled, because the first error is the one to throw.
-    await Promise.allSettled([...waiting.values(), ...iterators.map((iterator) => iterator.return?.())])
+    await Promise.allSettled([...asked, ...iterators.map((iterator) => iterator.return?.())])
   }
 }

@@ -21,7 +21,7 @@ const ROUTES: readonly RouteDescription[] = [
   { path: '/tokenize', method: 'post', summary: 'Token ids of a prompt or a conversation.', body: tokenizeSchema },
   { path: '/detokenize', method: 'post', summary: 'Text of token ids.', body: detokenizeSchema },
   { path: '/health', method: 'get', summary: 'The same as /health/ready.', isOpen: true },
-  { path: '/health/live', method: 'get', summary: '200 unless the engine has stopped.', isOpen: true },
+  { path: '/health/live', method: 'get', summary: '200 as long as the server answers.', isOpen: true },
   { path: '/health/ready', method: 'get', summary: '200 where new requests are taken, else 503.', isOpen: true },
   { path: '/metrics', method: 'get', summary: 'Metrics for Prometheus.' },
   { path: '/openapi.json', method: 'get', summary: 'This document.' },
@@ -30,11 +30,12 @@ const ROUTES: readonly RouteDescription[] = [
 const ERRORS: Readonly<Record<string, string>> = {
   400: 'A parameter is wrong, unknown or not supported; `param` names it.',
   401: 'The API key is missing or wrong.',
+  403: "Without keys: the Host is not this machine's own name.",
   404: 'Another model or route.',
   413: 'The body is too large.',
-  415: 'The body is no application/json.',
+  415: 'The body is no application/json, or is compressed.',
   429: 'The queue is full, or a limit of the key is reached; see the header Retry-After.',
-  503: 'The server starts, drains or has stopped.',
+  503: 'The server drains, or its engine has stopped; see the header Retry-After.',
 }
 
 /** The OpenAPI 3.1 description of this server; bodies are described by the very schemas that check them. */

@@ -6,7 +6,7 @@ import { requireModestJson } from './require-modest-json.js'
 
 /**
  * The JSON body of a request, as its schema has it.
- * @throws ApiError 415 for another content type, 400 for anything else that is wrong with it, naming the parameter
+ * @throws ApiError 415 for another content type or a compressed body, 400 for anything else that is wrong with it, naming the parameter
  */
 export async function readBody<T extends z.ZodType>({ req }: Context, schema: T): Promise<z.output<T>> {
   const type = req.header('content-type') ?? ''
@@ -14,6 +14,9 @@ export async function readBody<T extends z.ZodType>({ req }: Context, schema: T)
   if (!/^application\/json\s*(;|$)/i.test(type)) {
     throw new ApiError(415, `the content type is ${inWords(type)}; send JSON with the header content-type: application/json.`)
   }
+  const encoding = req.header('content-encoding') ?? 'identity'
+  if (encoding.toLowerCase() !== 'identity')
+    throw new ApiError(415, `the content encoding is ${inWords(encoding)}; send the body as it is, without compression.`)
   const json = parseJson(await req.arrayBuffer())
   requireModestJson(json)
   const result = schema.safeParse(json)

@@ -1,36 +1,11 @@
-import type { HostArray, Tensor } from '@phsa/core'
+import type { HostArray, PunctuationTable, Tensor } from '@phsa/core'
 import type { AttentionWatch, PagedDecoder } from '@phsa/model'
 import { computeStep, type StepResult, uploadStep } from './compute-step.js'
-import { DecodeGraph, type GraphInput } from './decode-graph.js'
+import { DecodeGraph, type PunctuationMarks } from './decode-graph.js'
 import type { TokenLogprob } from './engine-client.js'
-import type { LogitAdjustments } from './logit-adjustments.js'
-import { type StepShape, type StepTokens, stepArrays } from './step-arrays.js'
+import { type StepShape, stepArrays } from './step-arrays.js'
+import { type NextInput, needsHost, type StepDraw, type StepInput, type StepOutput } from './step-input.js'
 import { tokenLogprob } from './token-logprobs.js'
-
-/** How a sequence's next token is drawn from its last row. */
-export interface StepDraw {
-  /** A row of the control of `ModelOps.sample`: temperature, topK, topP, minP, a random number. */
-  readonly control: readonly [number, number, number, number, number]
-  readonly adjustments: LogitAdjustments
-  /** How many of the likeliest tokens are told beside the token's log-probability; undefined: none of it. */
-  readonly logprobs: number | undefined
-}
-
-/** One sequence's part of a step. */
-export interface StepInput extends StepTokens {
-  /** Undefined where the chunk ends before the sequence does. */
-  readonly draw: StepDraw | undefined
-  /** Log-probabilities that are wanted of the tokens after the chunk's rows: their ids, for the first rows. */
-  readonly following: { readonly ids: Int32Array; readonly top: number } | undefined
-}
-
-/** What a step gives for one sequence. */
-export interface StepOutput {
-  readonly id: number | undefined
-  readonly logprob: TokenLogprob | undefined
-  /** As `following` asks. */
-  readonly following: readonly TokenLogprob[]
-}
 
 /** What no step goes beyond, and what most have. */
 export interface StepBounds {
@@ -39,65 +14,103 @@ export interface StepBounds {
   /** Blocks that a request chooses unless it says otherwise. */
   readonly usualTopK: number
   readonly maxTopK: number
+  /** Keys of a sequence. */
+  readonly maxKeys: number
 }
+
+/** Waits for what a queued step gives: one output an input. Called once, before other steps are queued than the next one by `queueNext`. */
+export type CollectStep = () => Promise<StepOutput[]>
 
 /** Rows whose logits are on the host at a time. */
 const HOST_ROWS = 32
-/** Keys that the smallest recorded step has room for; each next one has four times as many. */
+/** Keys that the smallest recorded step has room for; each next one has twice as many. */
 const LEAST_KEYS = 4096
+
+const NO_DRAW = [0, 0, 0, 0, 0] as const
+const NOTHING: readonly TokenLogprob[] = []
 
 /** Steps of any mix of chunks on the device. Which pages belong to whom is decided before. */
 export class BatchStep {
   readonly #decoder: PagedDecoder
   readonly #bounds: StepBounds
+  readonly #punctuation: PunctuationTable | undefined
   readonly #graphs = new Map<string, DecodeGraph>()
+  #marks: PunctuationMarks | undefined
+  /** Of the last step, where the next one needs nothing from the host. */
+  #last: DecodeGraph | undefined
 
-  constructor(decoder: PagedDecoder, bounds: StepBounds) {
+  constructor(decoder: PagedDecoder, bounds: StepBounds, punctuation: PunctuationTable | undefined) {
     this.#decoder = decoder
     this.#bounds = bounds
+    this.#punctuation = punctuation
   }
 
-  /** Takes the tokens in. @param watch looks at the layers; no recording serves such a step @returns one output an input */
-  async run(inputs: readonly StepInput[], watch?: AttentionWatch): Promise<StepOutput[]> {
+  /** Queues a step that takes the tokens in. @param watch looks at the layers; no recording serves such a step */
+  async queue(inputs: readonly StepInput[], watch?: AttentionWatch): Promise<CollectStep> {
+    this.#last = undefined
     const keepHidden = inputs.some(({ following }) => following)
     const isDecode = inputs.every(({ ids }) => ids.length === 1) && !keepHidden
     if (isDecode && !watch && this.#decoder.model.backend.capture) {
-      const shape = this.#decodeShape(inputs)
-      return this.#outputs(inputs, await this.#graph(shape, this.#graphInput(inputs, shape)))
+      const graph = this.#graph(this.#decodeShape(inputs))
+      const collect = this.#collect(inputs, await graph.run(inputs))
+      if (inputs.every(({ draw }) => draw && !needsHost(draw))) this.#last = graph
+      return collect
     }
-    const { memory } = this.#decoder.model.backend
-    const shape = this.#exactShape(inputs)
-    const input = this.#graphInput(inputs, shape)
-    const result = memory.scope(() => computeStep(this.#decoder, uploadStep(this.#decoder, shape, input, input), keepHidden, watch))
-    try {
-      return await this.#outputs(inputs, result)
-    } finally {
-      for (const tensor of [result.hidden, result.logits, result.drawn]) tensor?.dispose()
+    const result = this.#compute(inputs, keepHidden, watch)
+    const collect = this.#collect(inputs, result)
+    return async () => {
+      try {
+        return await collect()
+      } finally {
+        for (const tensor of [result.hidden, result.logits, result.drawn]) tensor?.dispose()
+      }
+    }
+  }
+
+  /** Whether `queueNext` may be called: the last step is recorded, has room for more keys, and its draws need nothing from the host. */
+  get canQueueNext(): boolean {
+    return this.#last?.canRunNext === true
+  }
+
+  /** Queues the step after the last one, before that is collected: its sequences, with the tokens that it draws. @throws RangeError where it cannot */
+  queueNext(inputs: readonly NextInput[]): CollectStep {
+    const result = this.#last?.runNext(inputs)
+    if (!result) throw new RangeError('no recorded step is under way that another could follow; collect it, and queue a step.')
+    const drawn = this.#drawn(result)
+    return async () => {
+      const ids = await drawn
+      return inputs.map((_, index): StepOutput => ({ id: ids[index], logprob: undefined, following: NOTHING }))
     }
   }
 
   dispose(): void {
     for (const graph of this.#graphs.values()) graph.dispose()
     this.#graphs.clear()
+    this.#marks?.rows.dispose()
   }
 
-  #graph(shape: StepShape, input: GraphInput): Promise<StepResult> {
+  #graph(shape: StepShape): DecodeGraph {
     const key = `${shape.sequences} ${shape.pagesPerSequence} ${shape.maxTopK}`
-    const graph = this.#graphs.get(key) ?? new DecodeGraph(this.#decoder, shape, input)
+    const graph = this.#graphs.get(key) ?? new DecodeGraph(this.#decoder, shape, this.#marksOnDevice())
     this.#graphs.set(key, graph)
-    return graph.run(input)
+    return graph
   }
 
-  #graphInput(inputs: readonly StepInput[], shape: StepShape): GraphInput {
-    const arrays = stepArrays(inputs, shape)
-    const rows = new Int32Array(shape.sequences).fill(-1)
-    const control = new Float32Array(shape.sequences * 5)
-    for (const [index, { draw }] of inputs.entries()) {
-      if (!draw) continue
-      rows[index] = arrays.queryStarts[index + 1] - 1
-      control.set(draw.control, index * 5)
-    }
-    return { ...arrays, rows, control }
+  #marksOnDevice(): PunctuationMarks | undefined {
+    if (!this.#punctuation || this.#marks) return this.#marks
+    const { backend, config } = this.#decoder.model
+    const flags = this.#punctuation.marks(Int32Array.from({ length: config.vocabSize }, (_, id) => id))
+    this.#marks = { table: this.#punctuation, rows: backend.memory.upload(Float32Array.from(flags), [config.vocabSize, 1]) }
+    return this.#marks
+  }
+
+  #compute(inputs: readonly StepInput[], keepHidden: boolean, watch: AttentionWatch | undefined): StepResult {
+    const shape = this.#exactShape(inputs)
+    const arrays = stepArrays(inputs, shape, this.#punctuation)
+    const rows = Int32Array.from(inputs, ({ draw }, index) => (draw ? arrays.queryStarts[index + 1] - 1 : -1))
+    const control = Float32Array.from(inputs.flatMap(({ draw }) => draw?.control ?? NO_DRAW))
+    const { memory } = this.#decoder.model.backend
+    return memory.scope(() => computeStep(this.#decoder, uploadStep(this.#decoder, shape, arrays, { rows, control }), keepHidden, watch))
   }
 
   #exactShape(inputs: readonly StepInput[]): StepShape {
@@ -111,25 +124,40 @@ export class BatchStep {
     }
   }
 
-  /** Rounded up, so that few shapes serve all steps: sequences to powers of two, keys to `LEAST_KEYS` times powers of four, blocks to the usual or the most. */
+  /**
+   * Rounded up, so that few shapes serve all steps: sequences and keys to powers of two, blocks to the usual or the most. Kernels set aside room for as
+   * many keys as there could be, so that finer steps of keys are worth their recordings.
+   */
   #decodeShape(inputs: readonly StepInput[]): StepShape {
     const { pages, pageTokens } = this.#decoder.options
-    const { maxSequences, usualTopK, maxTopK } = this.#bounds
+    const { maxSequences, usualTopK, maxTopK, maxKeys } = this.#bounds
     const sequences = Math.min(maxSequences, 2 ** Math.ceil(Math.log2(inputs.length)))
     let keys = LEAST_KEYS
-    while (keys < mostKeys(inputs)) keys *= 4
+    while (keys < mostKeys(inputs)) keys *= 2
     return {
       sequences,
       queryTokens: sequences,
       maxQueries: 1,
-      pagesPerSequence: Math.min(pages, Math.ceil(keys / pageTokens)),
+      pagesPerSequence: Math.min(pages, Math.ceil(Math.min(keys, maxKeys) / pageTokens)),
       maxTopK: inputs.every(({ topK }) => topK <= usualTopK) ? usualTopK : maxTopK,
     }
   }
 
-  async #outputs(inputs: readonly StepInput[], { hidden, logits, drawn }: StepResult): Promise<StepOutput[]> {
-    const ids = await this.#decoder.model.backend.memory.download(drawn)
-    const outputs = inputs.map(({ draw }, index): StepOutput => ({ id: draw && ids[index], logprob: undefined, following: [] }))
+  #collect(inputs: readonly StepInput[], result: StepResult): CollectStep {
+    const drawn = this.#drawn(result)
+    return async () => this.#outputs(inputs, result, await drawn)
+  }
+
+  /** Asked for at once: what is queued later writes its own tokens there. */
+  #drawn({ drawn }: StepResult): Promise<HostArray> {
+    const ids = this.#decoder.model.backend.memory.download(drawn)
+    // Where the step before fails nobody asks for them.
+    ids.catch(() => undefined)
+    return ids
+  }
+
+  async #outputs(inputs: readonly StepInput[], { hidden, logits }: StepResult, ids: HostArray): Promise<StepOutput[]> {
+    const outputs = inputs.map(({ draw }, index): StepOutput => ({ id: draw && ids[index], logprob: undefined, following: NOTHING }))
     const onHost = [...inputs.keys()].filter((index) => needsHost(inputs[index].draw))
     for (let first = 0; first < onHost.length; first += HOST_ROWS) {
       const part = onHost.slice(first, first + HOST_ROWS)
@@ -191,8 +219,4 @@ export class BatchStep {
 
 function mostKeys(inputs: readonly StepInput[]): number {
   return Math.max(...inputs.map(({ ids, start }) => start + ids.length))
-}
-
-function needsHost(draw: StepDraw | undefined): boolean {
-  return draw !== undefined && (draw.logprobs !== undefined || !draw.adjustments.isNeutral)
 }

@@ -46,10 +46,17 @@ function checkAttention(attention: EngineAttention, limits: EngineLimits): Engin
 }
 
 function requireIds(name: string, ids: ArrayLike<number>, { vocabSize }: EngineLimits): void {
-  for (let index = 0; index < ids.length; index++) requireInteger(`${name}[${index}]`, ids[index], 0, vocabSize - 1)
+  for (let index = 0; index < ids.length; index++) {
+    // A long prompt is gone through, so the text of an error is made for what is wrong only.
+    if (!isInteger(ids[index], 0, vocabSize - 1)) requireInteger(`${name}[${index}]`, ids[index], 0, vocabSize - 1)
+  }
 }
 
 function requireInteger(name: string, value: number, least: number, most: number): void {
-  if (Number.isInteger(value) && value >= least && value <= most) return
+  if (isInteger(value, least, most)) return
   throw new InvalidInputError(`${name} is ${value}; it must be an integer from ${least} to ${most}.`)
+}
+
+function isInteger(value: number, least: number, most: number): boolean {
+  return Number.isInteger(value) && value >= least && value <= most
 }

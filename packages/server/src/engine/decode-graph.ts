@@ -1,60 +1,68 @@
-import { type CapturedStep, type HostArray, isPhsaError, type ModelBackend, type Tensor } from '@phsa/core'
+import { type CapturedStep, isPhsaError, type ModelBackend, type PunctuationTable, type Tensor } from '@phsa/core'
 import type { PagedDecoder } from '@phsa/model'
-import { computeStep, type StepResult, type StepTensors, uploadStep } from './compute-step.js'
-import type { StepArrays, StepShape } from './step-arrays.js'
+import { computeStep, type StepResult } from './compute-step.js'
+import { DecodeInputs } from './decode-inputs.js'
+import type { StepShape } from './step-arrays.js'
+import type { NextInput, StepInput } from './step-input.js'
 
-/** What a step reads, on the host. */
-export interface GraphInput extends StepArrays {
-  /** i32 [S]: row of each sequence that is drawn from; -1 for none. */
-  readonly rows: Int32Array
-  /** f32 [S, 5], see `ModelOps.sample`. */
-  readonly control: Float32Array
+/** Which tokens are punctuation, here and on the device. */
+export interface PunctuationMarks {
+  readonly table: PunctuationTable
+  /** f32 [V, 1]: 1 for punctuation. */
+  readonly rows: Tensor
 }
 
 /**
  * Steps of one shape whose tensors stay in place, so that a backend records the second and replays it from then on. The first has compiled everything,
- * and many shapes have no second. Writes only what changed: of most tensors nothing does from token to token.
+ * and many shapes have no second. A step leaves its tokens where the next one reads them, which can be queued before they are known here.
  */
 export class DecodeGraph {
   readonly #decoder: PagedDecoder
-  readonly #tensors: StepTensors
-  #written: GraphInput
+  readonly #inputs: DecodeInputs
+  readonly #marks: PunctuationMarks | undefined
   #runs = 0
   #result: StepResult | undefined
   #captured: CapturedStep<StepResult> | undefined
   #hasRoom = true
 
-  constructor(decoder: PagedDecoder, shape: StepShape, first: GraphInput) {
+  constructor(decoder: PagedDecoder, shape: StepShape, marks: PunctuationMarks | undefined) {
     this.#decoder = decoder
-    this.#tensors = uploadStep(decoder, shape, first, first)
-    this.#written = first
+    this.#inputs = new DecodeInputs(decoder, shape, marks?.table)
+    this.#marks = marks
   }
 
-  /** What the step gives; overwritten by the next run. */
-  async run(input: GraphInput): Promise<StepResult> {
+  /** Queues a step. @returns what it gives; overwritten by the next one */
+  async run(inputs: readonly StepInput[]): Promise<StepResult> {
     const { backend } = this.#decoder.model
-    this.#write(input)
+    this.#inputs.write(inputs)
     if (this.#runs++ === 1 && backend.capture && this.#hasRoom) await this.#record(backend.capture.bind(backend))
-    if (this.#captured) {
-      this.#captured.replay()
-      return this.#captured.result
-    }
+    if (this.#captured) return replayed(this.#captured)
     this.#freeResult()
-    this.#result = computeStep(this.#decoder, this.#tensors)
+    this.#result = this.#compute()
     return this.#result
+  }
+
+  /** Queues the step after the last one: the same sequences, with the tokens that it draws. @returns as `run`; undefined where it cannot, see `run` */
+  runNext(inputs: readonly NextInput[]): StepResult | undefined {
+    if (!this.canRunNext || !this.#captured) return undefined
+    this.#inputs.advance(inputs)
+    return replayed(this.#captured)
+  }
+
+  /** Whether the step is recorded, and has room for another key of each sequence. */
+  get canRunNext(): boolean {
+    return this.#captured !== undefined && this.#inputs.hasRoomForNext
   }
 
   dispose(): void {
     this.#captured?.dispose()
     this.#freeResult()
-    const { batch, ids, positions, marks, rows, control } = this.#tensors
-    const { queryStarts, keyLengths, pageTable, topK, denseBelow } = batch
-    for (const tensor of [ids, positions, marks, rows, control, queryStarts, keyLengths, pageTable, topK, denseBelow]) tensor.dispose()
+    this.#inputs.dispose()
   }
 
   async #record(capture: NonNullable<ModelBackend['capture']>): Promise<void> {
     try {
-      this.#captured = await capture(() => computeStep(this.#decoder, this.#tensors))
+      this.#captured = await capture(() => this.#compute())
     } catch (error) {
       if (!isPhsaError(error, 'out-of-memory')) throw error
       // The step alone has room, as it had before.
@@ -62,27 +70,25 @@ export class DecodeGraph {
     }
   }
 
+  #compute(): StepResult {
+    const { memory, ops } = this.#decoder.model.backend
+    const { tensors } = this.#inputs
+    return memory.scope(() => {
+      const result = computeStep(this.#decoder, tensors)
+      memory.copy(result.drawn, tensors.ids)
+      if (this.#marks) memory.copy(ops.embedding(this.#marks.rows, result.drawn), tensors.marks)
+      return result
+    })
+  }
+
   #freeResult(): void {
     if (!this.#result) return
     for (const tensor of [this.#result.hidden, this.#result.logits, this.#result.drawn]) tensor?.dispose()
     this.#result = undefined
   }
-
-  #write(input: GraphInput): void {
-    const { batch, ...own } = this.#tensors
-    const { ids, positions, marks, rows, control } = own
-    const { queryStarts, keyLengths, pageTable, topK, denseBelow } = batch
-    const targets = { ids, positions, marks, rows, control, queryStarts, keyLengths, pageTable, topK, denseBelow }
-    for (const name of Object.keys(targets) as (keyof GraphInput)[]) this.#writeChanged(targets[name], input[name], this.#written[name])
-    this.#written = input
-  }
-
-  #writeChanged(tensor: Tensor, values: HostArray, before: HostArray): void {
-    if (!bytesOf(values).equals(bytesOf(before))) this.#decoder.model.backend.memory.write(tensor, values)
-  }
 }
 
-/** As one block: tables of pages have tens of thousands of entries, and comparing them one by one takes longer than anything else between two steps. */
-function bytesOf({ buffer, byteOffset, byteLength }: HostArray): Buffer {
-  return Buffer.from(buffer, byteOffset, byteLength)
+function replayed(captured: CapturedStep<StepResult>): StepResult {
+  captured.replay()
+  return captured.result
 }

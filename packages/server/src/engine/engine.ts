@@ -2,7 +2,7 @@ import { setImmediate as eventLoopTurn } from 'node:timers/promises'
 import { attentionSpec, isPhsaError } from '@phsa/core'
 import { InvalidInputError, PagedDecoder } from '@phsa/model'
 import type { TextConstraint } from '../constrain/text-constraint.js'
-import { BatchStep, type StepInput, type StepOutput } from './batch-step.js'
+import { BatchStep, type CollectStep } from './batch-step.js'
 import { checkRequest } from './check-request.js'
 import type { EngineAttention, EngineClient, EngineEvent, EngineLimits, EngineRequest, EngineStats } from './engine-client.js'
 import { type CompleteEngineOptions, completeEngineOptions, type EngineOptions } from './engine-options.js'
@@ -11,7 +11,14 @@ import { rootHash } from './page-hash.js'
 import { PagePool } from './page-pool.js'
 import { RequestRun } from './request-run.js'
 import { type Chunk, Scheduler } from './scheduler.js'
+import type { StepInput, StepOutput } from './step-input.js'
 import { StepRecall } from './step-recall.js'
+
+/** A step that is queued on the device. */
+interface StepUnderWay {
+  readonly chunks: readonly Chunk<RequestRun>[]
+  readonly collect: CollectStep
+}
 
 /**
  * Continues many prompts at once in steps over one paged cache: each step takes the next token of all that decode and parts of prompts, so that requests
@@ -24,7 +31,7 @@ export class Engine implements EngineClient {
   readonly #scheduler: Scheduler<RequestRun>
   readonly #decoder: PagedDecoder
   readonly #batchStep: BatchStep
-  /** Left while a step was under way, which still writes their pages. */
+  /** Left while steps were under way, which still write their pages. */
   readonly #leaving = new Set<RequestRun>()
   readonly #totals = {
     promptTokens: 0,
@@ -39,6 +46,8 @@ export class Engine implements EngineClient {
   }
   #loop: Promise<void> | undefined
   #isStepping = false
+  /** When the step before was done, or the first one began. */
+  #since = 0
   #decodingSteps = 0
   /** Why no more requests are taken. */
   #refusal: EngineStoppedError | undefined
@@ -52,12 +61,14 @@ export class Engine implements EngineClient {
   /** @throws InvalidInputError naming an option, UnsupportedError for a policy that does not work on caches, OutOfMemoryError */
   constructor(options: EngineOptions) {
     this.#options = completeEngineOptions(options)
-    const { model, attention, pages, pageTokens, maxSequences, stepTokens, limits, phsa } = this.#options
+    const { model, attention, pages, pageTokens, maxSequences, stepTokens, promptTokens, limits, phsa, punctuation } = this.#options
     this.#pool = new PagePool(pages)
-    this.#scheduler = new Scheduler({ pool: this.#pool, pageTokens, maxSequences, stepTokens, maxWaiting: limits.maxWaiting })
+    const { maxWaiting } = limits
+    this.#scheduler = new Scheduler({ pool: this.#pool, pageTokens, maxSequences, stepTokens, promptTokens, maxWaiting })
     this.#decoder = new PagedDecoder(model, { attention, pages, pageTokens })
     const usualTopK = limits.attention === 'dense' ? Math.min(phsa.topK, limits.maxTopK) : limits.attention.topK
-    this.#batchStep = new BatchStep(this.#decoder, { maxSequences, usualTopK, maxTopK: limits.maxTopK })
+    const { maxTopK, maxTokens: maxKeys } = limits
+    this.#batchStep = new BatchStep(this.#decoder, { maxSequences, usualTopK, maxTopK, maxKeys }, punctuation)
     void model.backend.lost.then((error) => this.#fail(error))
   }
 
@@ -79,26 +90,17 @@ export class Engine implements EngineClient {
   async *generate(request: EngineRequest, signal?: AbortSignal): AsyncGenerator<EngineEvent, void, undefined> {
     signal?.throwIfAborted()
     const constraint = request.grammar === undefined ? undefined : await this.#openConstraint(request.grammar, request.stopTokenIds)
-    try {
-      yield* this.#events(request, constraint, signal)
-    } finally {
-      constraint?.dispose()
+    let run: RequestRun | undefined
+    const end = (reason: unknown) => {
+      run?.events.fail(reason)
+      if (run) this.#remove(run)
     }
-  }
-
-  async *#events(request: EngineRequest, constraint: TextConstraint | undefined, signal: AbortSignal | undefined) {
-    signal?.throwIfAborted()
-    const run = this.#submit(request, constraint)
-    void constraint?.failed.then((reason) => {
-      run.events.fail(reason)
-      this.#remove(run)
-    })
-    const abort = () => {
-      run.events.fail(signal?.reason)
-      this.#remove(run)
-    }
-    signal?.addEventListener('abort', abort)
+    const abort = () => end(signal?.reason)
     try {
+      signal?.throwIfAborted()
+      run = this.#submit(request, constraint)
+      void constraint?.failed.then(end)
+      signal?.addEventListener('abort', abort)
       for (;;) {
         const event = await run.events.next()
         yield event
@@ -106,7 +108,8 @@ export class Engine implements EngineClient {
       }
     } finally {
       signal?.removeEventListener('abort', abort)
-      this.#remove(run)
+      if (run) this.#remove(run)
+      constraint?.dispose()
     }
   }
 
@@ -168,54 +171,102 @@ export class Engine implements EngineClient {
   }
 
   async #runSteps(): Promise<void> {
+    let ahead: StepUnderWay | undefined
     try {
       do {
         // Requests that arrive together start together, and other work of this thread gets its turn.
         await eventLoopTurn()
-        await this.#step()
-      } while (this.#scheduler.running.length + this.#scheduler.waiting.length > 0)
+        ahead = await this.#step(ahead)
+      } while (ahead || this.#scheduler.running.length + this.#scheduler.waiting.length > 0)
     } finally {
       this.#loop = undefined
     }
   }
 
-  /** Schedule, run, settle. Never rejects: what fails ends the streams. */
-  async #step(): Promise<void> {
-    const began = performance.now()
-    const chunks = this.#scheduler.schedule()
-    if (chunks.length === 0) return
-    this.#isStepping = true
+  /**
+   * Schedule, run, settle: of the step that is under way, or of a new one. Where the step after it can be queued before this one is done, it is, and the
+   * device does not wait for this thread. Never rejects: what fails ends the streams.
+   * @returns the step that is under way then
+   */
+  async #step(ahead: StepUnderWay | undefined): Promise<StepUnderWay | undefined> {
+    const step = ahead ?? (await this.#start())
+    if (!step) return undefined
+    const next = await this.#startNext(step)
     try {
-      const marks = (ids: Int32Array) => this.#options.punctuation?.marks(ids) ?? new Uint8Array(ids.length)
-      const outputs = await this.#run(chunks.map((chunk) => chunk.sequence.input(chunk, marks)))
-      this.#scheduler.settle(chunks)
-      for (const [index, chunk] of chunks.entries()) {
+      const outputs = await step.collect()
+      this.#scheduler.settle(step.chunks)
+      for (const [index, chunk] of step.chunks.entries()) {
         if (!this.#leaving.has(chunk.sequence)) this.#settle(chunk, outputs[index])
       }
     } catch (error) {
+      this.#failStep(step.chunks, error)
+    }
+    this.#endStep(next !== undefined)
+    return next
+  }
+
+  async #start(): Promise<StepUnderWay | undefined> {
+    this.#since = performance.now()
+    const chunks = this.#scheduler.schedule()
+    if (chunks.length === 0) return undefined
+    this.#isStepping = true
+    try {
+      return { chunks, collect: await this.#queue(chunks.map((chunk) => chunk.sequence.input(chunk))) }
+    } catch (error) {
       this.#failStep(chunks, error)
-    } finally {
-      this.#isStepping = false
-      for (const run of this.#leaving) this.#scheduler.remove(run)
-      this.#leaving.clear()
-      this.#totals.steps++
-      this.#totals.stepMilliseconds += performance.now() - began
+      this.#endStep(false)
+      return undefined
     }
   }
 
-  async #run(inputs: readonly StepInput[]): Promise<StepOutput[]> {
-    const { recallEvery } = this.#options
-    const isDecoding = inputs.every(({ ids, following }) => ids.length === 1 && !following)
-    if (recallEvery === 0 || !isDecoding || this.#decodingSteps++ % recallEvery > 0) return this.#batchStep.run(inputs)
-    const recall = new StepRecall(this.#decoder, inputs)
-    if (!recall.hasQueries) return this.#batchStep.run(inputs)
-    const outputs = await this.#batchStep.run(inputs, recall.watch)
-    const value = await recall.value()
-    if (value !== undefined) {
-      this.#totals.recallSamples++
-      this.#totals.recallSum += value
+  /** Queues the step after one that has not been taken in. Who leaves is waited for: its pages must not be written for long. */
+  async #startNext({ chunks: before }: StepUnderWay): Promise<StepUnderWay | undefined> {
+    if (this.#leaving.size > 0 || this.#options.model.backend.limits.blocking) return undefined
+    const prompts = this.#scheduler.extendPrompts(before)
+    const chunks = prompts ?? (this.#batchStep.canQueueNext && !this.#isRecallNext ? this.#scheduler.extend(before) : undefined)
+    if (!chunks) return undefined
+    try {
+      if (prompts) return { chunks, collect: await this.#queue(prompts.map((chunk) => chunk.sequence.input(chunk))) }
+      this.#decodingSteps++
+      return { chunks, collect: this.#batchStep.queueNext(chunks.map(({ sequence }) => sequence.nextInput())) }
+    } catch (error) {
+      this.#failStep(chunks, error)
+      return undefined
     }
-    return outputs
+  }
+
+  #endStep(isNextUnderWay: boolean): void {
+    const now = performance.now()
+    this.#totals.steps++
+    this.#totals.stepMilliseconds += now - this.#since
+    this.#since = now
+    if (isNextUnderWay) return
+    this.#isStepping = false
+    for (const run of this.#leaving) this.#scheduler.remove(run)
+    this.#leaving.clear()
+  }
+
+  /** Whether the recall of the next step of decoding is measured. */
+  get #isRecallNext(): boolean {
+    const { recallEvery } = this.#options
+    return recallEvery > 0 && this.#decodingSteps % recallEvery === 0
+  }
+
+  async #queue(inputs: readonly StepInput[]): Promise<CollectStep> {
+    if (!inputs.every(({ ids, following }) => ids.length === 1 && !following)) return this.#batchStep.queue(inputs)
+    const recall = this.#isRecallNext ? new StepRecall(this.#decoder, inputs) : undefined
+    this.#decodingSteps++
+    if (!recall?.hasQueries) return this.#batchStep.queue(inputs)
+    const collect = await this.#batchStep.queue(inputs, recall.watch)
+    return async () => {
+      const outputs = await collect()
+      const value = await recall.value()
+      if (value !== undefined) {
+        this.#totals.recallSamples++
+        this.#totals.recallSum += value
+      }
+      return outputs
+    }
   }
 
   #settle(chunk: Chunk<RequestRun>, output: StepOutput): void {

@@ -1,12 +1,12 @@
 import { type AttentionSpec, RandomStream } from '@phsa/core'
 import type { TextConstraint } from '../constrain/text-constraint.js'
 import { EventQueue } from '../port/event-queue.js'
-import type { StepDraw, StepInput, StepOutput } from './batch-step.js'
 import type { EngineAttention, EngineEvent, EngineRequest, StopToken, TokenLogprob } from './engine-client.js'
 import { LogitAdjustments } from './logit-adjustments.js'
 import type { Chunk } from './scheduler.js'
 import { Sequence } from './sequence.js'
 import { DENSE_THROUGHOUT } from './step-arrays.js'
+import type { NextInput, StepDraw, StepInput, StepOutput } from './step-input.js'
 import { countVisible } from './visible-count.js'
 
 /** How a request runs: what the engine worked out of it. */
@@ -63,12 +63,11 @@ export class RequestRun extends Sequence {
   }
 
   /** What a step needs to know of its chunk. Draws a random number where the chunk gives a token. */
-  input({ start, count }: Chunk, marks: (ids: Int32Array) => Uint8Array): StepInput {
+  input({ start, count }: Chunk): StepInput {
     this.#queuedMilliseconds ??= performance.now() - this.#arrivedAt
-    const ids = Int32Array.from(this.tokens.slice(start, start + count))
+    const ids = new Int32Array(this.tokens.slice(start, start + count))
     return {
       ids,
-      marks: marks(ids),
       start,
       pages: this.pages,
       topK: this.#isDense ? 0 : this.#spec.topK,
@@ -76,6 +75,11 @@ export class RequestRun extends Sequence {
       draw: start + count === this.tokens.length ? this.#draw() : undefined,
       following: this.#wantedFollowing(start, count),
     }
+  }
+
+  /** What a step needs to know that takes the token which the step before draws. Draws a random number. */
+  nextInput(): NextInput {
+    return { pages: this.pages, draw: this.#draw() }
   }
 
   /**
@@ -99,15 +103,15 @@ export class RequestRun extends Sequence {
 
   #draw(): StepDraw {
     const { temperature, topK, topP, minP } = this.#request.sampling
-    // 24 bits: more would round up to 1 in f32. The same numbers as `generate` of @phsa/model draws.
-    const uniform = (this.#random.integer() >>> 8) / 2 ** 24
+    // 24 bits: more would round up to 1 in f32. The same numbers as `generate` of @phsa/model draws. The likeliest token needs none.
+    const uniform = temperature === 0 ? 0 : (this.#random.integer() >>> 8) / 2 ** 24
     return { control: [temperature, topK, topP, minP, uniform], adjustments: this.#adjustments, logprobs: this.#request.logprobs }
   }
 
   #wantedFollowing(start: number, count: number): StepInput['following'] {
     // Known since before it was pushed out.
     if (!this.#request.promptLogprobs || this.usesCache) return undefined
-    const ids = Int32Array.from(this.tokens.slice(start + 1, Math.min(start + count + 1, this.promptLength)))
+    const ids = new Int32Array(this.tokens.slice(start + 1, Math.min(start + count + 1, this.promptLength)))
     return { ids, top: this.#request.logprobs ?? 0 }
   }
 

@@ -11,6 +11,8 @@ export interface SchedulerOptions {
   readonly maxSequences: number
   /** Tokens in one step, at least maxSequences, so that each running sequence gets one. */
   readonly stepTokens: number
+  /** Tokens in one step that keeps nobody waiting for a next token: all that run still read their prompts. At least stepTokens. */
+  readonly promptTokens: number
   /** Sequences that may wait, beside those that the next step has places for. */
   readonly maxWaiting: number
 }
@@ -76,13 +78,47 @@ export class Scheduler<S extends Sequence = Sequence> {
   schedule(): Chunk<S>[] {
     this.#secureDecoding()
     this.#admit()
-    return this.#divide()
+    return this.#divide(({ computed }) => computed)
   }
 
-  /** The chunks were computed: their full pages can be found from now on. */
+  /**
+   * The step after one that gives no token: parts of prompts only, followed by more of them. `settle` both in order.
+   * @param chunks of the last step
+   * @returns undefined where that step gives a token, or somebody could start
+   */
+  extendPrompts(chunks: readonly Chunk<S>[]): Chunk<S>[] | undefined {
+    const ends = new Map(chunks.map(({ sequence, start, count }) => [sequence, start + count]))
+    const isPrompts = chunks.every(({ sequence, start, count }) => start + count < sequence.tokens.length)
+    return isPrompts && !this.#placeOfNext() ? this.#divide((sequence) => ends.get(sequence) ?? sequence.computed) : undefined
+  }
+
+  /**
+   * The step after one whose tokens are not known yet: each sequence one token further. Takes free pages, and nobody's. `settle` both in order.
+   * @param chunks of the last step
+   * @returns undefined where that step has to be settled first: somebody could start, ends there or does not decode, or there is no page
+   */
+  extend(chunks: readonly Chunk<S>[]): Chunk<S>[] | undefined {
+    const { pool, pageTokens } = this.#options
+    if (chunks.length !== this.#running.length || this.#placeOfNext()) return undefined
+    const lacksPage = ({ sequence, start }: Chunk<S>) => sequence.pages.length * pageTokens < start + 2
+    let missing = 0
+    for (const chunk of chunks) {
+      const { sequence, start, count } = chunk
+      if (count > 1 || start + 1 < sequence.tokens.length || sequence.isHeld || sequence.made + 1 >= sequence.maxTokens) return undefined
+      if (lacksPage(chunk)) missing++
+    }
+    if (missing > pool.available) return undefined
+    return chunks.map((chunk) => {
+      if (lacksPage(chunk)) chunk.sequence.pages.push(pool.take()!)
+      return { sequence: chunk.sequence, start: chunk.start + 1, count: 1 }
+    })
+  }
+
+  /** The chunks were computed: their full pages can be found from now on. What lies past the tokens of a sequence that has ended was computed in vain. */
   settle(chunks: readonly Chunk<S>[]): void {
     const { pool, pageTokens } = this.#options
     for (const { sequence, start, count } of chunks) {
+      if (start + count > sequence.tokens.length) continue
       sequence.computed = start + count
       for (let page = Math.floor(start / pageTokens); (page + 1) * pageTokens <= sequence.computed; page++) {
         pool.publish(sequence.pages[page], sequence.hashOf(page, pageTokens))
@@ -128,22 +164,28 @@ export class Scheduler<S extends Sequence = Sequence> {
   }
 
   #admit(): void {
-    const { pool, pageTokens, maxSequences } = this.#options
-    while (this.#waiting.length > 0 && this.#running.length < maxSequences) {
-      const sequence = this.#waiting[0]
-      const found = this.#findPages(sequence)
-      // Prompts are worked oldest first, so waiting for what an older one computes costs no time and saves the work.
-      if (this.#isUnderWay(sequence, found.length)) return
-      const missing = Math.ceil(sequence.tokens.length / pageTokens) - found.length
-      const spared = found.filter((page) => pool.isFree(page)).length
-      // A page each is left for those that run, who would otherwise soon push it out. Alone it always fits: `add` saw to that.
-      if (pool.available - spared - missing < this.#running.length) return
-      for (const page of found) pool.hold(page)
-      sequence.computed = found.length * pageTokens
-      sequence.pages = [...found, ...Array.from({ length: missing }, () => pool.take()!)]
+    const { pool, pageTokens } = this.#options
+    for (let place = this.#placeOfNext(); place; place = this.#placeOfNext()) {
+      const sequence = this.#waiting.shift()!
+      for (const page of place.found) pool.hold(page)
+      sequence.computed = place.found.length * pageTokens
+      sequence.pages = [...place.found, ...Array.from({ length: place.missing }, () => pool.take()!)]
       this.#running.push(sequence)
-      this.#waiting.shift()
     }
+  }
+
+  /** Published pages that the first that waits begins with, and how many it needs besides; undefined where it cannot start now, or nobody waits. */
+  #placeOfNext(): { readonly found: readonly number[]; readonly missing: number } | undefined {
+    const { pool, pageTokens, maxSequences } = this.#options
+    if (this.#waiting.length === 0 || this.#running.length >= maxSequences) return undefined
+    const sequence = this.#waiting[0]
+    const found = this.#findPages(sequence)
+    // Prompts are worked oldest first, so waiting for what an older one computes costs no time and saves the work.
+    if (this.#isUnderWay(sequence, found.length)) return undefined
+    const missing = Math.ceil(sequence.tokens.length / pageTokens) - found.length
+    const spared = found.filter((page) => pool.isFree(page)).length
+    // A page each is left for those that run, who would otherwise soon push it out. Alone it always fits: `add` saw to that.
+    return pool.available - spared - missing < this.#running.length ? undefined : { found, missing }
   }
 
   /** Published pages that its tokens begin with. The last token is never among them: it has to be computed for the next one. */
@@ -168,17 +210,20 @@ export class Scheduler<S extends Sequence = Sequence> {
     return this.#running.some((other) => other.computed < end && end <= other.tokens.length && other.hashOf(page, pageTokens) === hash)
   }
 
-  #divide(): Chunk<S>[] {
-    const left = (sequence: S) => sequence.tokens.length - sequence.computed
+  /** @param computed tokens whose keys are in the caches when the step begins */
+  #divide(computed: (sequence: S) => number): Chunk<S>[] {
+    const left = (sequence: S) => sequence.tokens.length - computed(sequence)
     const ready = this.#running.filter((sequence) => !sequence.isHeld)
     const decoding = ready.filter((sequence) => left(sequence) === 1)
     const prompts = ready.filter((sequence) => left(sequence) > 1)
-    let budget = this.#options.stepTokens
+    // Who is held decodes soon.
+    const isDecoding = this.#running.some((sequence) => left(sequence) === 1)
+    let budget = isDecoding ? this.#options.stepTokens : this.#options.promptTokens
     const chunks: Chunk<S>[] = []
     for (const sequence of [...decoding, ...prompts]) {
       const count = Math.min(left(sequence), budget)
       if (count === 0) break
-      chunks.push({ sequence, start: sequence.computed, count })
+      chunks.push({ sequence, start: computed(sequence), count })
       budget -= count
     }
     return chunks

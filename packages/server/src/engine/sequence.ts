@@ -14,7 +14,7 @@ export interface SequenceOptions {
 /** A request as the scheduler sees it: its tokens, how many of them are in the caches, and the pages that hold them. */
 export class Sequence {
   /** Prompt, then made tokens. */
-  readonly tokens: number[]
+  readonly tokens: number[] = []
   readonly promptLength: number
   readonly maxTokens: number
   /** Pages of its tokens in order; those from `computed` on are reserved. */
@@ -28,7 +28,8 @@ export class Sequence {
   readonly #rootHash: string
 
   constructor({ prompt, maxTokens, rootHash, computesAll = false }: SequenceOptions) {
-    this.tokens = Array.from(prompt)
+    // Several times as fast as Array.from, which takes long for a long prompt.
+    for (let index = 0; index < prompt.length; index++) this.tokens.push(prompt[index])
     this.promptLength = prompt.length
     this.maxTokens = maxTokens
     this.usesCache = !computesAll
@@ -53,7 +54,7 @@ export class Sequence {
   /** Hash of a page whose tokens are all known. */
   hashOf(page: number, pageTokens: number): string {
     for (let next = this.#hashes.length; next <= page; next++) {
-      const tokens = Int32Array.from(this.tokens.slice(next * pageTokens, (next + 1) * pageTokens))
+      const tokens = new Int32Array(this.tokens.slice(next * pageTokens, (next + 1) * pageTokens))
       this.#hashes.push(pageHash(next === 0 ? this.#rootHash : this.#hashes[next - 1], tokens))
     }
     return this.#hashes[page]

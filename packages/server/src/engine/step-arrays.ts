@@ -1,8 +1,8 @@
+import type { PunctuationTable } from '@phsa/core'
+
 /** New tokens of one sequence in a step. */
 export interface StepTokens {
   readonly ids: Int32Array
-  /** One byte a token, non-zero for punctuation. */
-  readonly marks: Uint8Array
   /** Position of the first of them. */
   readonly start: number
   /** Pages of the sequence in order, at least those of its keys. */
@@ -38,7 +38,7 @@ export interface StepArrays {
 }
 
 /** Lays the tokens of sequences one after another; what is left of the shape belongs to no sequence. */
-export function stepArrays(sequences: readonly StepTokens[], shape: StepShape): StepArrays {
+export function stepArrays(sequences: readonly StepTokens[], shape: StepShape, punctuation: PunctuationTable | undefined): StepArrays {
   const { queryTokens, pagesPerSequence } = shape
   const arrays = {
     ids: new Int32Array(queryTokens).fill(-1),
@@ -51,9 +51,9 @@ export function stepArrays(sequences: readonly StepTokens[], shape: StepShape): 
     denseBelow: new Int32Array(shape.sequences),
   }
   let row = 0
-  for (const [index, { ids, marks, start, pages, topK, denseBelow }] of sequences.entries()) {
+  for (const [index, { ids, start, pages, topK, denseBelow }] of sequences.entries()) {
     arrays.ids.set(ids, row)
-    arrays.marks.set(marks, row)
+    if (punctuation) arrays.marks.set(punctuation.marks(ids), row)
     for (let token = 0; token < ids.length; token++) arrays.positions[row + token] = start + token
     row += ids.length
     arrays.queryStarts[index + 1] = row

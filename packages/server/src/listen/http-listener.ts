@@ -29,7 +29,8 @@ export class HttpListener {
     server.maxConnections = maxConnections
     await new Promise<void>((resolve, reject) => {
       server.once('error', (error) => reject(listenError(host, port, error)))
-      server.listen({ host, port }, resolve)
+      // Whoever finds no place among those that wait to be taken tries again only after seconds, also the one who asks for /health.
+      server.listen({ host, port, backlog: maxConnections }, resolve)
     })
     return new HttpListener(server, new StalledResponses(stalled))
   }
@@ -38,10 +39,10 @@ export class HttpListener {
     return this.#server.address() as AddressInfo
   }
 
-  /** Resolves when no response is open. */
+  /** Resolves when no response is open but to requests that have not come whole: who sends slowly must not hold up the end. */
   idle(): Promise<void> {
     return new Promise((resolve) => {
-      if (this.#open.size === 0) resolve()
+      if (this.#isIdle) resolve()
       else this.#idle.push(resolve)
     })
   }
@@ -56,12 +57,16 @@ export class HttpListener {
     this.#stalled.stop()
   }
 
+  get #isIdle(): boolean {
+    return ![...this.#open].some(({ req }) => req.complete)
+  }
+
   #track(response: ServerResponse): void {
     this.#open.add(response)
     this.#stalled.watch(response)
     response.on('close', () => {
       this.#open.delete(response)
-      if (this.#open.size > 0) return
+      if (this.#idle.length === 0 || !this.#isIdle) return
       for (const resolve of this.#idle) resolve()
       this.#idle = []
     })

@@ -1,10 +1,10 @@
-import type { AddressInfo } from 'node:net'
 import { getRequestListener } from '@hono/node-server'
 import { serveStatic } from '@hono/node-server/serve-static'
 import { InvalidConfigError } from '@phsa/core'
 import { Hono } from 'hono'
 import { HttpListener } from './http-listener.js'
 import { isLoopback } from './is-loopback.js'
+import { urlOf } from './url-of.js'
 
 /** What is served, and where. */
 export interface FolderOptions {
@@ -34,8 +34,4 @@ export async function serveFolder({ folder, host = '127.0.0.1', port }: FolderOp
   app.use(serveStatic({ root: folder }))
   const listener = await HttpListener.listen(getRequestListener(app.fetch), host, port)
   return { url: urlOf(listener.address), close: () => listener.close() }
-}
-
-function urlOf({ address, family, port }: AddressInfo): string {
-  return `http://${family === 'IPv6' ? `[${address}]` : address}:${port}`
 }

@@ -1,5 +1,5 @@
 import type { MessagePort } from 'node:worker_threads'
-import type { EngineClient, EngineRequest } from '../engine/engine-client.js'
+import type { EngineClient, EngineEvent, EngineRequest } from '../engine/engine-client.js'
 import { errorMessage } from './error-message.js'
 import type { EngineAnswer, EngineCall, StreamMessage } from './port-messages.js'
 
@@ -52,12 +52,31 @@ export class EngineHost {
     this.#outbox.push(message)
     if (this.#outbox.length > 1) return
     process.nextTick(() => {
-      this.#post({ type: 'events', events: this.#outbox })
+      const events = this.#outbox
       this.#outbox = []
+      this.#post(events.every(isPlainToken) ? tokensOf(events) : { type: 'events', events })
     })
   }
 
   #post(answer: EngineAnswer): void {
     this.#port.postMessage(answer)
+  }
+}
+
+interface PlainToken {
+  readonly stream: number
+  readonly event: Extract<EngineEvent, { type: 'token' }>
+}
+
+function isPlainToken(message: StreamMessage): message is PlainToken {
+  return 'event' in message && message.event.type === 'token' && message.event.logprob === undefined
+}
+
+/** Two arrays cross the boundary in a fraction of the time that as many objects take. */
+function tokensOf(messages: readonly PlainToken[]): EngineAnswer {
+  return {
+    type: 'tokens',
+    streams: new Int32Array(messages.map(({ stream }) => stream)),
+    ids: new Int32Array(messages.map(({ event }) => event.id)),
   }
 }

@@ -24,6 +24,8 @@ export class EnginePort implements EngineClient {
   readonly #unread: number
   readonly #streams = new Map<number, EventQueue<EngineEvent>>()
   readonly #stats = new Map<number, PendingStats>()
+  /** Of this turn of the event loop. */
+  #inbox: EngineAnswer[] = []
   #next = 0
   #isClosed = false
 
@@ -32,7 +34,7 @@ export class EnginePort implements EngineClient {
     this.limits = limits
     this.#port = port
     this.#unread = unread
-    port.on('message', (answer: EngineAnswer) => this.#receive(answer))
+    port.on('message', (answer: EngineAnswer) => this.#collect(answer))
     port.on('close', () => this.#end())
   }
 
@@ -76,14 +78,26 @@ export class EnginePort implements EngineClient {
     if (this.#streams.delete(stream) && !this.#isClosed) this.#post({ type: 'cancel', stream })
   }
 
+  /** A thread that has fallen behind finds several steps here: tokens of a stream that are read in one go are written to its client in one go. */
+  #collect(answer: EngineAnswer): void {
+    this.#inbox.push(answer)
+    if (this.#inbox.length === 1) setImmediate(() => this.#readInbox())
+  }
+
+  #readInbox(): void {
+    for (const answer of this.#inbox.splice(0)) this.#receive(answer)
+  }
+
   #receive(answer: EngineAnswer): void {
+    if (answer.type === 'tokens') {
+      for (const [index, stream] of answer.streams.entries()) this.#take(stream, { type: 'token', id: answer.ids[index] })
+      return
+    }
     if (answer.type === 'events') {
       for (const message of answer.events) {
-        const queue = this.#streams.get(message.stream)
-        if ('event' in message) {
-          // Now and not when the client reads on, which may be never.
-          if (queue?.push(message.event) === false) this.#cancel(message.stream)
-        } else {
+        if ('event' in message) this.#take(message.stream, message.event)
+        else {
+          const queue = this.#streams.get(message.stream)
           this.#streams.delete(message.stream)
           queue?.fail(errorFrom(message.error))
         }
@@ -96,7 +110,13 @@ export class EnginePort implements EngineClient {
     else pending?.reject(errorFrom(answer.error))
   }
 
+  #take(stream: number, event: EngineEvent): void {
+    // Now and not when the client reads on, which may be never.
+    if (this.#streams.get(stream)?.push(event) === false) this.#cancel(stream)
+  }
+
   #end(): void {
+    this.#readInbox()
     this.#isClosed = true
     for (const queue of this.#streams.values()) queue.fail(stopped())
     for (const { reject } of this.#stats.values()) reject(stopped())

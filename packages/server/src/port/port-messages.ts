@@ -18,8 +18,9 @@ export type StreamMessage =
   | { readonly stream: number; readonly event: EngineEvent }
   | { readonly stream: number; readonly error: ErrorMessage }
 
-/** From the engine's thread to that of HTTP: one message holds what all streams got in a step. */
+/** From the engine's thread to that of HTTP: one message holds what all streams got in a step; mostly that is a token each, and nothing else of them. */
 export type EngineAnswer =
+  | { readonly type: 'tokens'; readonly streams: Int32Array; readonly ids: Int32Array }
   | { readonly type: 'events'; readonly events: readonly StreamMessage[] }
   | { readonly type: 'stats'; readonly call: number; readonly stats: EngineStats }
   | { readonly type: 'stats-failed'; readonly call: number; readonly error: ErrorMessage }

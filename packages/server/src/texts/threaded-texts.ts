@@ -116,9 +116,12 @@ export class ThreadedTexts implements Texts {
   }
 }
 
+/** What a template writes around a message, about: many empty ones are long, too. */
+const AROUND_A_MESSAGE = 32
+
 /** Enough to tell long from short: JSON of a conversation is hardly longer than its prompt. */
 function charactersOf({ messages, tools }: Conversation): number {
-  let characters = 0
+  let characters = messages.length * AROUND_A_MESSAGE
   for (const { content } of messages) {
     if (typeof content === 'string') characters += content.length
     else for (const part of content ?? []) characters += part.text.length

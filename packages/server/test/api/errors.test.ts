@@ -44,6 +44,7 @@ describe('a wrong parameter is a 400 that names it', () => {
     ['completions', { ...completion, n: 3, best_of: 2 }, 'best_of'],
     ['completions', { ...completion, best_of: 2, stream: true }, 'best_of'],
     ['completions', { ...completion, n: 17 }, 'n'],
+    ['completions', { ...completion, best_of: 17 }, 'best_of'],
     ['completions', { ...completion, temperature: 3 }, 'temperature'],
     ['completions', { ...completion, temperature: '1' }, 'temperature'],
     ['completions', { ...completion, top_p: 0 }, 'top_p'],
@@ -103,7 +104,13 @@ test('bodies that are no JSON, no UTF-8, no object, or nested without end', asyn
   expect((await send('[1]')).status).toBe(400)
   expect((await send('')).status).toBe(400)
   expect((await send(`{"prompt":${'['.repeat(5000)}${']'.repeat(5000)}}`)).status).toBe(400)
+  expect((await errorOf(await send(`${'['.repeat(70)}${']'.repeat(70)}`))).message).toContain('the body is nested deeper than 64 levels')
   expect((await send('{"prompt":"a"}', 'text/plain')).status).toBe(415)
+})
+
+test('a compressed body is a 415 that says so', async () => {
+  const response = await post(`${server.url}/v1/completions`, completion, { 'content-encoding': 'gzip' })
+  expect([response.status, (await errorOf(response)).message]).toEqual([415, expect.stringContaining('without compression')])
 })
 
 test('a body that is too large is a 413, with and without its length', async () => {

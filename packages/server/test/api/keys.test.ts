@@ -57,6 +57,13 @@ test('only the very key is taken', async () => {
   for (const key of ['sk-fox', 'sk-crow']) expect((await fetch(`${server.url}/v1/models`, { headers: bearer(key) })).status).toBe(200)
 })
 
+test('an empty key is none: neither is it hashed, nor does it let anybody in', async () => {
+  for (const key of ['', 'two words', 'clé']) expect(() => hashApiKey(key)).toThrow(InvalidConfigError)
+  const emptyHash = 'e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855'
+  const open = new ApiKeys([{ name: 'nobody', sha256: emptyHash }])
+  for (const authorization of [undefined, '', 'Bearer', 'Bearer ']) expect(open.find(authorization)).toBeUndefined()
+})
+
 test('cached prompts are not shared between keys', async () => {
   const prompt = 'Grapes are sour, said the fox and left. '.repeat(4)
   const cached = async (key: string) => {

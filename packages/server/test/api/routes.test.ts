@@ -46,6 +46,8 @@ test('metrics count what was made', async () => {
   expect(await value('inter_token_latency_seconds_count')).toBeGreaterThanOrEqual(4)
   expect(await value('request_success_total', 'finished_reason="length"')).toBeGreaterThanOrEqual(1)
   expect(await value('http_requests_total', 'route="/v1/completions",status="200"')).toBeGreaterThanOrEqual(1)
+  await fetch(`${server.url}/health`)
+  expect(await value('http_requests_total', 'route="/health",status="200"')).toBeGreaterThanOrEqual(1)
   expect(await value('num_requests_running')).toBe(0)
   expect(await value('num_requests_waiting')).toBe(0)
   expect(await value('kv_cache_usage_perc')).toBe(0)

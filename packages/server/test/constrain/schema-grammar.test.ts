@@ -144,6 +144,9 @@ test.each<[string, unknown]>([
   ['schema.minLength', { type: 'string', minLength: 1 }],
   ['schema', { type: 'array', maxItems: 5000 }],
   ['schema', { enum: Array.from({ length: 3000 }, (_, index) => index) }],
+  ['schema', { const: 'x'.repeat(70_000) }],
+  ['schema', { type: 'object', properties: { ['x'.repeat(70_000)]: {} } }],
+  ['schema', { type: 'object', properties: Object.fromEntries(Array.from({ length: 1100 }, (_, index) => [`p${index}`, {}])) }],
 ])('%s is named where it cannot be followed', (param, schema) => {
   expect.assertions(2)
   try {
@@ -152,6 +155,13 @@ test.each<[string, unknown]>([
     expect(error).toBeInstanceOf(ApiError)
     expect(error).toMatchObject({ status: 400, param })
   }
+})
+
+test('schemas of several tools may not be larger together than one', () => {
+  const schema = { enum: Array.from({ length: 1500 }, (_, index) => index) }
+  expect(schemaGrammar([{ schema, param: 'first' }])).toContain('1499')
+  const both = () => schemaGrammar(['first', 'second'].map((param) => ({ schema, param })))
+  expect(both).toThrow('second has more than 2048 schemas, properties and values')
 })
 
 test('what is no grammar is an error of the request, and the next one works', async () => {

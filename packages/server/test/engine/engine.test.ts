@@ -1,35 +1,9 @@
-import {
-  BackendLostError,
-  type CapturedStep,
-  type ModelBackend,
-  OutOfMemoryError,
-  PunctuationTable,
-  RandomStream,
-  reference,
-  type Tensor,
-} from '@phsa/core'
+import { BackendLostError, type ModelBackend, OutOfMemoryError, PunctuationTable, reference } from '@phsa/core'
 import { expect, test } from 'vitest'
 import { Engine, type EngineOptions, type EngineRequest, EngineStoppedError, QueueFullError } from '../../src/index.js'
-import { answerOf, greedy, loneRun, randomIds, requestOf, tinyModel, withEngine } from './tiny-engine.js'
-
-const seeded = (seed: number) => ({ ...greedy, temperature: 1.2, topP: 0.95, seed })
-
-/** Requests of every kind; some begin alike. */
-function mixedRequests(count: number): EngineRequest[] {
-  const random = new RandomStream(5)
-  const shared = randomIds(13, 3)
-  return Array.from({ length: count }, (_, index) => {
-    const own = randomIds(1 + random.below(16), 100 + index)
-    const isShared = index % 3 === 0
-    return requestOf({
-      prompt: isShared ? Int32Array.of(...shared, ...own) : own,
-      maxTokens: 1 + random.below(12),
-      sampling: [greedy, seeded(index), { ...seeded(index), repetitionPenalty: 1.4 }][random.below(3)],
-      attention: isShared ? undefined : [undefined, 'dense' as const, { topK: 1 }][random.below(3)],
-      salt: `key ${index % 4 === 1}`,
-    })
-  })
-}
+import { mixedRequests } from './mixed-requests.js'
+import { rewired } from './rewired-backend.js'
+import { answerOf, greedy, loneRun, randomIds, requestOf, seeded, tinyModel, withEngine } from './tiny-engine.js'
 
 test('20 requests at once, with few pages, give the tokens that each gives alone', () =>
   withEngine({ cacheTokens: 64, maxTokens: 64, maxSequences: 8, stepTokens: 24 }, async (engine, model) => {
@@ -164,6 +138,7 @@ test.each<[Partial<EngineRequest>, RegExp]>([
 test.each<[Partial<EngineOptions>, RegExp]>([
   [{ pageTokens: 6 }, /pageTokens is 6; it must be a multiple of the block size, which is 4/],
   [{ maxSequences: 8, stepTokens: 7 }, /stepTokens is 7; it must be an integer from 8/],
+  [{ stepTokens: 32, promptTokens: 31 }, /promptTokens is 31; it must be an integer from 32/],
   [{ minTopK: 5, maxTopK: 4 }, /minTopK is 5; it must be an integer from 0 to 4/],
   [{ defaultAttention: { topK: 9 }, maxTopK: 8 }, /topK of defaultAttention is 9/],
   [{ punctuation: new PunctuationTable(new Map(), 28) }, /the punctuation table has 28 tokens, the model 29/],
@@ -188,17 +163,6 @@ test('stopping ends streams with the reason', () =>
     await expect(answerOf(engine, requestOf({ maxTokens: 200 }), { onEvent: () => void engine.stop() })).rejects.toThrow(EngineStoppedError)
     await expect(answerOf(engine, requestOf())).rejects.toThrow(EngineStoppedError)
   }))
-
-/** A backend whose parts can be replaced. */
-function rewired(plain: ModelBackend, parts: Partial<ModelBackend>): ModelBackend {
-  return {
-    ...plain,
-    supports: (spec) => plain.supports(spec),
-    prepare: (specs) => plain.prepare(specs),
-    dispose: () => plain.dispose(),
-    ...parts,
-  }
-}
 
 test('a lost backend ends all streams with its reason', () => {
   let lose: (error: BackendLostError) => void
@@ -246,49 +210,5 @@ test('a step that runs out of memory costs its own requests only', async () => {
       expect((await second).ids).toEqual(await loneRun(model, request))
     },
     failing,
-  )
-})
-
-test('recorded steps give the same tokens, whoever comes and goes', async () => {
-  let replays = 0
-  // Records nothing, as the contract says, and runs the step at each replay, into the tensors of the first.
-  const recording = (plain: ModelBackend) =>
-    rewired(plain, {
-      capture: async <T>(step: () => T): Promise<CapturedStep<T>> => {
-        const { memory } = plain
-        let result: Record<string, Tensor | undefined> | undefined
-        return {
-          get result() {
-            return result as T
-          },
-          replay: () => {
-            replays++
-            if (!result) {
-              result = memory.scope(step) as typeof result
-              return
-            }
-            memory.scope(() => {
-              const again = step() as typeof result
-              for (const [name, tensor] of Object.entries(again!)) if (tensor) memory.copy(tensor, result![name]!)
-            })
-          },
-          dispose: () => {
-            for (const tensor of Object.values(result ?? {})) tensor?.dispose()
-          },
-        }
-      },
-    })
-  await withEngine(
-    { cacheTokens: 64, maxTokens: 64, maxSequences: 5, stepTokens: 24 },
-    async (engine) => {
-      const requests = mixedRequests(12)
-      const answers = await Promise.all(requests.map((request) => answerOf(engine, request)))
-      expect(replays).toBeGreaterThan(10)
-      const other = await reference()
-      const model = await tinyModel(other)
-      for (const [index, request] of requests.entries()) expect(answers[index].ids).toEqual(await loneRun(model, request))
-      other.dispose()
-    },
-    recording,
   )
 })

@@ -1,206 +1,15 @@
-import fc from 'fast-check'
 import { expect, test } from 'vitest'
 import { PagePool } from '../../src/engine/page-pool.js'
-import { Scheduler, type SchedulerOptions } from '../../src/engine/scheduler.js'
+import { type Chunk, Scheduler, type SchedulerOptions } from '../../src/engine/scheduler.js'
 import { Sequence } from '../../src/engine/sequence.js'
 
-interface Bounds {
-  readonly pages: number
-  readonly pageTokens: number
-  readonly maxSequences: number
-  readonly stepTokens: number
-}
-
-interface Arrival {
-  readonly step: number
-  readonly promptLength: number
-  readonly maxTokens: number
-  /** Prompts of the same topic begin alike. */
-  readonly topic: number
-  /** Given up after so many steps. */
-  readonly patience: number
-}
-
-const bounds: fc.Arbitrary<Bounds> = fc.record({
-  pages: fc.integer({ min: 1, max: 12 }),
-  pageTokens: fc.integer({ min: 1, max: 4 }),
-  maxSequences: fc.integer({ min: 1, max: 5 }),
-  stepTokens: fc.integer({ min: 5, max: 12 }),
-})
-
-const arrivals: fc.Arbitrary<Arrival[]> = fc.array(
-  fc.record({
-    step: fc.nat(30),
-    promptLength: fc.integer({ min: 1, max: 24 }),
-    maxTokens: fc.integer({ min: 1, max: 16 }),
-    topic: fc.nat(2),
-    patience: fc.oneof({ weight: 4, arbitrary: fc.constant(10_000) }, { weight: 1, arbitrary: fc.nat(20) }),
-  }),
-  { minLength: 1, maxLength: 14 },
-)
-
-/** What a model would say: depends on all tokens before. */
-const nextToken = (tokens: readonly number[]) => tokens.reduce((mixed, token) => (mixed * 31 + token + 7) % 1009, 17)
-
-const promptOf = ({ topic, promptLength }: Arrival) =>
-  Int32Array.from({ length: promptLength }, (_, index) => topic * 1000 + Math.floor(index / 12))
-
-function textOf(arrival: Arrival): number[] {
-  const tokens = [...promptOf(arrival)]
-  for (let made = 0; made < arrival.maxTokens; made++) tokens.push(nextToken(tokens))
-  return tokens
-}
-
-/** The caches of a model, by what they would hold: a number for all tokens that led to each key. */
-class Keys {
-  readonly #places = new Map<number, number>()
-  readonly #pageTokens: number
-
-  constructor(pageTokens: number) {
-    this.#pageTokens = pageTokens
-  }
-
-  write(sequence: Sequence, start: number, end: number): void {
-    const marks = this.#marks(sequence.tokens, end)
-    for (let position = start; position < end; position++) this.#places.set(this.#place(sequence.pages, position), marks[position])
-  }
-
-  /** Whether the keys of these first tokens are those of the sequence's own. */
-  hold(sequence: Sequence, length: number): boolean {
-    return this.#marks(sequence.tokens, length).every((mark, position) => this.#places.get(this.#place(sequence.pages, position)) === mark)
-  }
-
-  #marks(tokens: readonly number[], length: number): number[] {
-    let mark = 1
-    return tokens.slice(0, length).map((token) => {
-      mark = (mark * 48_271 + token + 11) % 2_147_483_647
-      return mark
-    })
-  }
-
-  #place(pages: readonly number[], position: number): number {
-    return pages[Math.floor(position / this.#pageTokens)] * this.#pageTokens + (position % this.#pageTokens)
-  }
-}
-
-function expectOwnPages(scheduler: Scheduler, pool: PagePool, { pageTokens, pages }: Bounds): void {
-  const owners = new Map<number, Sequence[]>()
-  for (const sequence of scheduler.running) {
-    expect(new Set(sequence.pages).size).toBe(sequence.pages.length)
-    for (const page of sequence.pages) owners.set(page, [...(owners.get(page) ?? []), sequence])
-  }
-  expect(scheduler.waiting.flatMap((sequence) => sequence.pages)).toEqual([])
-  const all = Array.from({ length: pages }, (_, page) => page)
-  expect(all.map((page) => pool.holders(page))).toEqual(all.map((page) => owners.get(page)?.length ?? 0))
-  expect(pool.counts.used).toBe(owners.size)
-  for (const [page, sharers] of owners) {
-    if (sharers.length === 1) continue
-    const contents = sharers.map((sequence) => {
-      const end = (sequence.pages.indexOf(page) + 1) * pageTokens
-      expect(sequence.computed).toBeGreaterThanOrEqual(end)
-      return sequence.tokens.slice(0, end).join()
-    })
-    expect(new Set(contents).size).toBe(1)
-  }
-}
-
-/** Runs a whole trace against `Keys`; checks every step. @returns how often pages were taken back, and tokens found */
-function replay(trace: readonly Arrival[], limits: Bounds): { preemptions: number; found: number; finished: Map<Arrival, number[]> } {
-  const pool = new PagePool(limits.pages)
-  const options: SchedulerOptions = { ...limits, pool, maxWaiting: 1000 }
-  const scheduler = new Scheduler(options)
-  const keys = new Keys(limits.pageTokens)
-  const arrivalOf = new Map<Sequence, Arrival>()
-  const order: Sequence[] = []
-  const finished = new Map<Arrival, number[]>()
-  let found = 0
-  const pending = [...trace].sort((a, b) => a.step - b.step)
-  const work = trace.reduce((sum, { promptLength, maxTokens }) => sum + promptLength + maxTokens, 0)
-  for (let step = 0; pending.length + scheduler.running.length + scheduler.waiting.length > 0; step++) {
-    // The oldest takes at least a token in every step, so this is more than enough.
-    expect(step).toBeLessThan(60 + work)
-    while (pending.length > 0 && pending[0].step <= step) {
-      const arrival = pending.shift()!
-      const sequence = new Sequence({ prompt: promptOf(arrival), maxTokens: arrival.maxTokens, rootHash: 'root' })
-      if (sequence.mostKeys > limits.pages * limits.pageTokens) {
-        expect(() => scheduler.add(sequence)).toThrow(/the cache holds/)
-        continue
-      }
-      scheduler.add(sequence)
-      arrivalOf.set(sequence, arrival)
-      order.push(sequence)
-    }
-    for (const sequence of [...scheduler.running, ...scheduler.waiting]) {
-      const { step: start, patience } = arrivalOf.get(sequence)!
-      if (step - start >= patience) scheduler.remove(sequence)
-    }
-
-    const oldest = [...scheduler.running, ...scheduler.waiting][0]
-    const running = new Set(scheduler.running)
-    const chunks = scheduler.schedule()
-    expectOwnPages(scheduler, pool, limits)
-    expect(scheduler.running.length).toBeLessThanOrEqual(limits.maxSequences)
-    expect(chunks.reduce((sum, { count }) => sum + count, 0)).toBeLessThanOrEqual(limits.stepTokens)
-    expect([...scheduler.running, ...scheduler.waiting]).toEqual(
-      order.filter((sequence) => scheduler.running.includes(sequence) || scheduler.waiting.includes(sequence)),
-    )
-    if (oldest) expect(chunks.map(({ sequence }) => sequence)).toContain(oldest)
-    for (const { sequence, start, count } of chunks) {
-      if (!running.has(sequence)) found += start
-      expect(start).toBe(sequence.computed)
-      expect(keys.hold(sequence, start)).toBe(true)
-      const written = sequence.pages.slice(Math.floor(start / limits.pageTokens), Math.ceil((start + count) / limits.pageTokens))
-      // What is written is nobody else's.
-      expect(written.every((page) => pool.holders(page) === 1)).toBe(true)
-      keys.write(sequence, start, start + count)
-    }
-    scheduler.settle(chunks)
-    for (const { sequence } of chunks) {
-      if (sequence.computed < sequence.tokens.length) continue
-      expect(keys.hold(sequence, sequence.computed)).toBe(true)
-      sequence.tokens.push(nextToken(sequence.tokens))
-      if (sequence.made < sequence.maxTokens) continue
-      scheduler.remove(sequence)
-      finished.set(arrivalOf.get(sequence)!, sequence.tokens)
-    }
-  }
-  expect(pool.counts.used).toBe(0)
-  return { preemptions: scheduler.preemptions, found, finished }
-}
-
-test('no page leaks or is owned twice unless shared and full, the oldest advances in every step, and texts are those of lone runs', () => {
-  fc.assert(
-    fc.property(arrivals, bounds, (trace, limits) => {
-      const { finished } = replay(trace, limits)
-      const fitting = trace.filter(({ promptLength, maxTokens }) => promptLength + maxTokens - 1 <= limits.pages * limits.pageTokens)
-      for (const arrival of fitting) {
-        if (arrival.patience === 10_000) expect(finished.has(arrival)).toBe(true)
-        if (finished.has(arrival)) expect(finished.get(arrival)).toEqual(textOf(arrival))
-      }
-    }),
-    { numRuns: 100 },
-  )
-})
-
-test('the traces meet what they are to show: pages taken back and prompts found', () => {
-  const limits = { pages: 8, pageTokens: 2, maxSequences: 4, stepTokens: 8 }
-  const arrival = { promptLength: 5, maxTokens: 9, topic: 0, patience: 10_000 }
-  const { preemptions, found } = replay(
-    [
-      { ...arrival, step: 0 },
-      { ...arrival, step: 1 },
-      { ...arrival, step: 2 },
-    ],
-    limits,
-  )
-  expect(preemptions).toBeGreaterThan(0)
-  expect(found).toBeGreaterThan(0)
-})
-
-function schedulerOf(limits: Partial<Bounds & { maxWaiting: number }> = {}) {
-  const { pages = 8, ...rest } = limits
+function schedulerOf(limits: Partial<Omit<SchedulerOptions, 'pool'> & { pages: number }> = {}) {
+  const { pages = 8, stepTokens = 6, ...rest } = limits
   const pool = new PagePool(pages)
-  return { pool, scheduler: new Scheduler({ pool, pageTokens: 2, maxSequences: 4, stepTokens: 6, maxWaiting: 2, ...rest }) }
+  return {
+    pool,
+    scheduler: new Scheduler({ pool, pageTokens: 2, maxSequences: 4, stepTokens, promptTokens: stepTokens, maxWaiting: 2, ...rest }),
+  }
 }
 
 const sequenceOf = (length: number, maxTokens = 1, more: { computesAll?: boolean; rootHash?: string } = {}) =>
@@ -225,6 +34,17 @@ test('decoding goes before prompts, and prompts get what is left', () => {
     [2, 1],
     [2, 5],
   ])
+})
+
+test('prompts take more while nobody decodes', () => {
+  const { scheduler } = schedulerOf({ promptTokens: 10, pages: 20 })
+  scheduler.add(sequenceOf(8, 4))
+  scheduler.add(sequenceOf(9, 4, { rootHash: 'other' }))
+  const chunks = scheduler.schedule()
+  expect(chunks.map(({ count }) => count)).toEqual([8, 2])
+  scheduler.settle(chunks)
+  chunks[0].sequence.tokens.push(5)
+  expect(scheduler.schedule().map(({ count }) => count)).toEqual([1, 5])
 })
 
 test('prompts that begin alike and arrive together are computed once', () => {
@@ -264,4 +84,84 @@ test('another root, or a request that needs every row, finds nothing', () => {
   scheduler.remove(scheduler.running[0])
   scheduler.add(sequenceOf(5, 1, { computesAll: true }))
   expect(scheduler.schedule()).toMatchObject([{ start: 0, count: 5 }])
+})
+
+/** Sequences that decode, each with its first token. */
+function decoding(scheduler: Scheduler, ...sequences: Sequence[]): Chunk[] {
+  for (const sequence of sequences) scheduler.add(sequence)
+  scheduler.settle(scheduler.schedule())
+  for (const sequence of sequences) sequence.tokens.push(7)
+  return scheduler.schedule()
+}
+
+test('parts of prompts are followed by more of them, as long as they give no token', () => {
+  const { scheduler } = schedulerOf({ pages: 20 })
+  scheduler.add(sequenceOf(15, 4))
+  scheduler.add(sequenceOf(4, 4, { rootHash: 'other' }))
+  const first = scheduler.schedule()
+  const second = scheduler.extendPrompts(first)!
+  const third = scheduler.extendPrompts(second)!
+  expect([first, second, third].map((chunks) => chunks.map(({ start, count }) => [start, count]))).toEqual([
+    [[0, 6]],
+    [[6, 6]],
+    [
+      [12, 3],
+      [0, 3],
+    ],
+  ])
+  expect(scheduler.extendPrompts(third)).toBeUndefined()
+  scheduler.add(sequenceOf(1))
+  expect(scheduler.extendPrompts(first)).toBeUndefined()
+})
+
+test('a step is extended by a token of each sequence and the pages for it', () => {
+  const { scheduler } = schedulerOf()
+  const [first, second] = [sequenceOf(2, 9), sequenceOf(1, 9)]
+  const chunks = decoding(scheduler, first, second)
+  expect([first, second].map(({ pages }) => pages.length)).toEqual([2, 1])
+  const next = scheduler.extend(chunks)
+  expect(next?.map(({ start, count }) => [start, count])).toEqual([
+    [3, 1],
+    [2, 1],
+  ])
+  expect([first, second].map(({ pages }) => pages.length)).toEqual([2, 2])
+})
+
+test.each<[string, (scheduler: Scheduler, chunks: readonly Chunk[]) => void]>([
+  ['another could start', (scheduler) => scheduler.add(sequenceOf(1))],
+  ['one ends there by its length', (_, [{ sequence }]) => Object.assign(sequence, { maxTokens: 2 })],
+  ['one is held', (_, [{ sequence }]) => Object.defineProperty(sequence, 'isHeld', { value: true })],
+])('a step is not extended where %s', (_, change) => {
+  const { scheduler } = schedulerOf()
+  const chunks = decoding(scheduler, sequenceOf(1, 9), sequenceOf(1, 9))
+  change(scheduler, chunks)
+  expect(scheduler.extend(chunks)).toBeUndefined()
+})
+
+test('a step is not extended where there is no page, and takes none', () => {
+  const { scheduler, pool } = schedulerOf({ pages: 3 })
+  const [first, second] = [sequenceOf(2, 3), sequenceOf(1, 4)]
+  const chunks = decoding(scheduler, first, second)
+  expect(pool.available).toBe(0)
+  expect(scheduler.extend(chunks)).toBeUndefined()
+  expect([scheduler.preemptions, first.pages.length, second.pages.length]).toEqual([0, 2, 1])
+})
+
+test('a step is extended while those that wait have no place', () => {
+  const { scheduler } = schedulerOf({ maxSequences: 1 })
+  const chunks = decoding(scheduler, sequenceOf(1, 9))
+  scheduler.add(sequenceOf(1))
+  expect(scheduler.extend(chunks)).toHaveLength(1)
+})
+
+test('what was computed past the end of a text is not published', () => {
+  const { scheduler, pool } = schedulerOf()
+  const sequence = sequenceOf(2, 9)
+  const chunks = decoding(scheduler, sequence)
+  const next = scheduler.extend(chunks)!
+  scheduler.settle(chunks)
+  // No token comes: the text has ended, and the position that would fill its second page holds nothing.
+  scheduler.settle(next)
+  scheduler.remove(sequence)
+  expect(pool.counts).toMatchObject({ used: 0, cached: 1 })
 })

@@ -35,6 +35,9 @@ export const greedy: EngineSampling = {
   logitBias: [],
 }
 
+/** Draws that differ by the seed. */
+export const seeded = (seed: number): EngineSampling => ({ ...greedy, temperature: 1.2, topP: 0.95, seed })
+
 /** Weights large enough for attention to prefer some keys over others. */
 export async function tinyModel(backend: ModelBackend, phsa = sparsePhsa): Promise<DecoderModel> {
   const model = DecoderModel.create({ config: tinyConfig, backend, phsa, seed: 1 })

@@ -72,6 +72,14 @@ test('idle waits for open responses; close cuts what goes on', async () => {
   await Promise.all([listener.close(), closed(socket), idle])
 })
 
+test('idle does not wait for a request that never comes whole', async () => {
+  const listener = await listen((request, response) => request.resume().on('end', () => response.end()))
+  const socket = await send(listener, 'POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\nExpect: 100-continue\r\n\r\n')
+  await new Promise((resolve) => socket.once('data', resolve))
+  await listener.idle()
+  expect(socket.readableEnded).toBe(false)
+})
+
 test.each([
   ['in use', '127.0.0.1', /^127\.0\.0\.1:\d+ is in use by another program; give another port/],
   ['of another machine', '192.0.2.1', /^192\.0\.2\.1:\d+ is no address of this machine/],

@@ -74,6 +74,20 @@ async function until(holds: () => boolean): Promise<void> {
   while (!holds()) await sleep(1)
 }
 
+test('a step that gives tokens only crosses as two arrays', async () => {
+  const { engine, client, messages } = connect()
+  const streams = [2, 2].map((tokens) => collect(client.generate(request(tokens))))
+  await until(() => engine.running === 2)
+  const before = messages.length
+  engine.step()
+  await until(() => engine.running === 2 && messages.length > before)
+  expect(messages.slice(before)).toEqual([{ type: 'tokens', streams: Int32Array.of(0, 1), ids: Int32Array.of(0, 0) }])
+  engine.step()
+  const [first, second] = await Promise.all(streams)
+  expect(first.filter(({ type }) => type === 'token')).toEqual([token(0), token(1)])
+  expect(second).toEqual(first)
+})
+
 test('streams arrive whole and apart, one message a step for all of them', async () => {
   const { engine, client, messages } = connect()
   const streams = [1, 2, 3].map((tokens) => collect(client.generate(request(tokens))))

@@ -17,10 +17,13 @@ interface Choice {
 /** An answer that was no success; `status` is that of HTTP, or 0 for an error within a stream. */
 export class RefusedError extends Error {
   readonly status: number
+  /** Seconds, of its header Retry-After; 0 without one. */
+  readonly retryAfter: number
 
-  constructor(status: number, text: string) {
+  constructor(status: number, text: string, retryAfter = 0) {
     super(`${status}: ${text}`)
     this.status = status
+    this.retryAfter = retryAfter
   }
 }
 
@@ -44,7 +47,7 @@ export async function streamedCompletion(url: string, request: CompletionRequest
 async function post(url: string, body: unknown, signal?: AbortSignal): Promise<Response> {
   const headers = { 'content-type': 'application/json' }
   const response = await fetch(`${url}/v1/completions`, { method: 'POST', headers, body: JSON.stringify(body), signal })
-  if (!response.ok) throw new RefusedError(response.status, await response.text())
+  if (!response.ok) throw new RefusedError(response.status, await response.text(), Number(response.headers.get('retry-after') ?? 0))
   return response
 }
 

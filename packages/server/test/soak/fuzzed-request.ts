@@ -6,6 +6,8 @@ export interface FuzzedRequest {
   readonly path: string
   readonly headers: Readonly<Record<string, string>>
   readonly body: Uint8Array<ArrayBuffer> | undefined
+  /** The whole request as bytes, where some of them are damaged: then these are sent. */
+  readonly raw?: Uint8Array<ArrayBuffer>
 }
 
 const STRANGE_PATHS = [
@@ -30,18 +32,20 @@ const SAMPLING = {
   stream: false,
 }
 const MESSAGES = [{ role: 'user', content: 'a' }]
+const SCHEMA = { type: 'object', properties: { a: { enum: ['x', 'é'] }, b: { type: 'array', items: { $ref: '#' }, maxItems: 2 } } }
+const FORMAT = { type: 'json_schema', json_schema: { name: 'x', schema: SCHEMA } }
 /** By path: what every body has, and what it may have. */
 const VALID: Readonly<Record<string, readonly [Readonly<Record<string, unknown>>, Readonly<Record<string, unknown>>]>> = {
   '/v1/completions': [
     { prompt: 'a', max_tokens: 2 },
-    { ...SAMPLING, echo: true, logprobs: 1, best_of: 2 },
+    { ...SAMPLING, echo: true, logprobs: 1, best_of: 2, response_format: FORMAT },
   ],
   '/v1/chat/completions': [
     { messages: MESSAGES, max_tokens: 2 },
-    { ...SAMPLING, logprobs: true, top_logprobs: 1 },
+    { ...SAMPLING, logprobs: true, top_logprobs: 1, response_format: FORMAT, tools: [{ type: 'function', function: { name: 'f' } }] },
   ],
   '/tokenize': [{ prompt: 'a' }, { add_special_tokens: false }],
-  '/detokenize': [{ tokens: [1, 2] }, {}],
+  '/detokenize': [{ tokens: [1, 2] }, { model: 'other' }],
   '/v1/embeddings': [{ input: 'a' }, {}],
 }
 const PATHS = Object.keys(VALID)
@@ -71,7 +75,23 @@ export function fuzzedRequest(random: RandomStream): FuzzedRequest {
   if (random.below(8) === 0) headers['x-request-id'] = pick(['a b', '<script>', 'x'.repeat(5000), 'é'.replace('é', 'e%00')])
   if (random.below(8) === 0) headers.authorization = pick(['Bearer', 'Bearer  x y', 'Basic eDp5', 'Bearer '.repeat(100).trim()])
   if (random.below(20) === 0) headers['content-encoding'] = pick(['gzip', 'br', 'nonsense'])
-  return { method, path, headers, body: method === 'GET' || method === 'HEAD' ? undefined : bodyOf(random, path) }
+  const request = { method, path, headers, body: method === 'GET' || method === 'HEAD' ? undefined : bodyOf(random, path) }
+  return random.below(10) === 0 ? { ...request, raw: damagedBytes(random, request) } : request
+}
+
+/** Now and then a length that is wrong, a header that is there twice, and a few other bytes anywhere. */
+function damagedBytes(random: RandomStream, { method, path, headers, body }: FuzzedRequest): Uint8Array<ArrayBuffer> {
+  const length = (body?.length ?? 0) + (random.below(4) === 0 ? random.below(9) - 4 : 0)
+  const lines = [
+    `${method} ${path} HTTP/1.1`,
+    'host: localhost',
+    ...Object.entries(headers).map(([name, value]) => `${name}: ${value}`),
+    ...(body ? [`content-length: ${length}`] : []),
+    ...(random.below(6) === 0 ? ['transfer-encoding: chunked', 'host: example.org', 'content-type: text/html'].slice(random.below(3)) : []),
+  ]
+  const bytes = Buffer.concat([Buffer.from(`${lines.join('\r\n')}\r\n\r\n`, 'latin1'), body ?? new Uint8Array()])
+  for (let count = random.below(4); count > 0; count--) bytes[random.below(bytes.length)] = random.below(256)
+  return new Uint8Array(bytes)
 }
 
 function bodyOf(random: RandomStream, path: string): Uint8Array<ArrayBuffer> {
@@ -89,6 +109,8 @@ function text(random: RandomStream, path: string): string {
   const body = { ...needed, ...Object.fromEntries(Object.entries(possible).filter(() => random.below(3) === 0)) }
   const names = [...Object.keys(body), 'max_completion_tokens', 'tools', 'response_format', 'suffix', '__proto__', 'stream_options']
   for (let count = random.below(3); count > 0; count--) body[names[random.below(names.length)]] = strange(random, 2)
+  // Of any size, now and then more than a body may have.
+  if (random.below(20) === 0 && 'prompt' in body) body.prompt = STRANGE_TEXTS[random.below(6)].repeat(random.below(2 ** random.below(17)))
   return JSON.stringify(body)
 }
 

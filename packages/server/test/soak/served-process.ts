@@ -1,5 +1,6 @@
 import { type ChildProcess, fork } from 'node:child_process'
 import { createRequire } from 'node:module'
+import { setTimeout as sleep } from 'node:timers/promises'
 import { fileURLToPath, pathToFileURL } from 'node:url'
 import type { EngineStats, ServerOptions } from '../../src/index.js'
 
@@ -49,6 +50,16 @@ export class ServedProcess {
 
   async state(): Promise<ServerState> {
     return (await this.#ask('state', 'state')).state
+  }
+
+  /** When nothing runs any more, or after five seconds: a client that leaves is noticed a moment later. */
+  async stateAtRest(): Promise<ServerState> {
+    for (let attempt = 0; ; attempt++) {
+      const state = await this.state()
+      const { running, waiting, pagesUsed } = state.stats
+      if (running + waiting + pagesUsed === 0 || attempt === 50) return state
+      await sleep(100)
+    }
   }
 
   /** Waits until everything that runs has ended, and ends the process. */

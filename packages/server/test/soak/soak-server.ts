@@ -4,9 +4,10 @@ import { isDeepStrictEqual } from 'node:util'
 import { Worker } from 'node:worker_threads'
 import { RandomStream } from '@phsa/core'
 import { type CompletionAnswer, completion, RefusedError, streamedCompletion } from './completion-client.js'
-import { type FuzzedRequest, fuzzedRequest } from './fuzzed-request.js'
+import { fuzzedRequest } from './fuzzed-request.js'
 import { type CompletionRequest, randomRequests } from './random-requests.js'
-import type { ServedProcess, ServerState } from './served-process.js'
+import { fuzzedText, sendFuzzed } from './send-fuzzed.js'
+import type { ServedProcess } from './served-process.js'
 
 /** How long and how hard. */
 export interface SoakOptions {
@@ -37,9 +38,6 @@ export interface SoakReport {
   readonly faults: readonly string[]
 }
 
-/** A cache that is too small for all that run, in small pages: some are pushed out, and many share a page. */
-export const TIGHT = { maxTokens: 512, cacheTokens: 640, pageTokens: 8, maxSequences: 32 }
-
 /** Distinct requests; each is run alone before. */
 const REQUESTS = 24
 /** A client that leaves does so within this. */
@@ -54,6 +52,7 @@ export async function soakServer(server: ServedProcess, { clients, seconds, seed
   const { url } = server
   const alone: { request: CompletionRequest; answer: CompletionAnswer }[] = []
   for (const request of randomRequests(new RandomStream(seed), REQUESTS)) alone.push({ request, answer: await completion(url, request) })
+  await startThreads(url)
   const counts = { finished: 0, left: 0, refused: 0, fuzzed: 0 }
   const statuses: Record<string, number> = {}
   const faults: string[] = []
@@ -75,9 +74,10 @@ export async function soakServer(server: ServedProcess, { clients, seconds, seed
         counts.finished++
       } catch (error) {
         if (controller.signal.aborted) counts.left++
-        else if (error instanceof RefusedError && error.status === 429) {
+        else if (error instanceof RefusedError && error.status === 429 && error.retryAfter > 0) {
           counts.refused++
-          await sleep(20 + random.below(100))
+          // As good clients do: not before, and not all at once.
+          await sleep(error.retryAfter * 1000 * (1 + random.uniform()))
         } else faults.push(`${JSON.stringify(request)}: ${error}`)
       } finally {
         clearTimeout(timer)
@@ -88,11 +88,10 @@ export async function soakServer(server: ServedProcess, { clients, seconds, seed
   async function fuzz(random: RandomStream): Promise<void> {
     while (goesOn()) {
       const request = fuzzedRequest(random)
-      const status = await statusOf(url, request)
+      const { status } = await sendFuzzed(url, request)
       counts.fuzzed++
       statuses[status] = (statuses[status] ?? 0) + 1
-      if (typeof status !== 'number' || status >= 500)
-        faults.push(`${status} for ${JSON.stringify({ ...request, body: bodyText(request) })}`)
+      if (typeof status === 'number' ? status >= 500 : status !== 'closed') faults.push(`${status} for ${fuzzedText(request)}`)
     }
   }
 
@@ -111,7 +110,7 @@ export async function soakServer(server: ServedProcess, { clients, seconds, seed
   faults.push(...health.faults)
   if (seconds >= STEADY_SECONDS) faults.push(...growth(memory))
   const took = elapsed()
-  const { stats } = await stateAtRest(server)
+  const { stats } = await server.stateAtRest()
   if (stats.running + stats.waiting + stats.pagesUsed > 0) {
     faults.push(`when all clients were gone: ${stats.running} running, ${stats.waiting} waiting, ${stats.pagesUsed} pages in use`)
   }
@@ -131,6 +130,13 @@ export async function soakServer(server: ServedProcess, { clients, seconds, seed
   }
 }
 
+/** The threads of grammars and of long texts start when they are needed first: not between two measurements of the memory. */
+async function startThreads(url: string): Promise<void> {
+  await completion(url, { prompt: 'a', max_tokens: 1, response_format: { type: 'json_object' } })
+  const headers = { 'content-type': 'application/json' }
+  await fetch(`${url}/tokenize`, { method: 'POST', headers, body: JSON.stringify({ prompt: 'a'.repeat(10_000) }) })
+}
+
 /** Answers of /health, from a thread of its own. */
 async function askHealth(url: string, seconds: number): Promise<{ readonly milliseconds: number[]; readonly faults: string[] }> {
   const worker = new Worker(new URL('ask-health.mjs', import.meta.url), { workerData: { url, milliseconds: seconds * 1000 }, execArgv: [] })
@@ -144,31 +150,4 @@ function growth(memory: SoakReport['memory']): string[] {
   return (['heapMegabytes', 'residentMegabytes'] as const)
     .filter((name) => last[name] - first[name] > MOST_GROWTH[name])
     .map((name) => `${name} grew from ${first[name].toFixed(1)} to ${last[name].toFixed(1)}`)
-}
-
-/** A client that leaves is noticed a moment later. */
-async function stateAtRest(server: ServedProcess): Promise<ServerState> {
-  for (let attempt = 0; ; attempt++) {
-    const state = await server.state()
-    const { running, waiting, pagesUsed } = state.stats
-    if (running + waiting + pagesUsed === 0 || attempt === 50) return state
-    await sleep(100)
-  }
-}
-
-/** The status, or what happened instead. */
-async function statusOf(url: string, { method, path, headers, body }: FuzzedRequest): Promise<number | string> {
-  try {
-    const response = await fetch(url + path, { method, headers, body })
-    await response.arrayBuffer()
-    return response.status
-  } catch (error) {
-    return error instanceof Error && error.cause ? `${error.message}: ${error.cause}` : String(error)
-  }
-}
-
-function bodyText({ body }: FuzzedRequest): string {
-  return Buffer.from(body ?? [])
-    .toString('latin1')
-    .slice(0, 2000)
 }

@@ -1,33 +1,25 @@
-import { mkdtemp, rm } from 'node:fs/promises'
-import { tmpdir } from 'node:os'
-import { join } from 'node:path'
-import { afterAll, beforeAll, expect, test } from 'vitest'
-import { writeTinyFolder } from '../serving/tiny-folder.js'
-import { ServedProcess } from './served-process.js'
-import { soakServer, TIGHT } from './soak-server.js'
+import { expect, test } from 'vitest'
+import { fuzzServer } from './fuzz-server.js'
+import { soakServer } from './soak-server.js'
+import { withTinyServer } from './tiny-server.js'
 
-/** `npm run soak -- serving` goes on for longer, with more clients. */
+/** `npm run soak -- serving` goes on for longer, with more clients, `npm run soak -- fuzz-serving` with more requests. */
 const SECONDS = 6
 const CLIENTS = 24
+const FUZZED = 300
 
-let folder: string
-let server: ServedProcess
-beforeAll(async () => {
-  folder = await mkdtemp(join(tmpdir(), 'phsa-soak-'))
-  await writeTinyFolder(folder)
-  server = await ServedProcess.start({ tokenizerFolder: folder, port: 0, ...TIGHT })
+test('clients that come, leave and send nonsense: no wrong stream, no page that is left, no 5xx; at the end it drains', async () => {
+  await withTinyServer(async (server) => {
+    const report = await soakServer(server, { clients: CLIENTS, seconds: SECONDS, seed: 1 })
+    expect(report.faults).toEqual([])
+    for (const count of [report.finished, report.left, report.fuzzed, report.prefixHitTokens]) expect(count).toBeGreaterThan(0)
+
+    const fuzzed = await fuzzServer(server, { first: 0, end: FUZZED, seed: 1 })
+    expect(fuzzed.faults).toEqual([])
+    expect(fuzzed.requests).toBe(FUZZED)
+    // Otherwise they are too wrong to try anything.
+    expect(fuzzed.statuses[200]).toBeGreaterThan(FUZZED / 10)
+
+    expect(await server.drain()).toBe(true)
+  })
 }, 60_000)
-afterAll(async () => {
-  server.kill()
-  await rm(folder, { recursive: true, force: true })
-})
-
-test('clients that come, leave and send nonsense: no wrong stream, no page that is left, no 5xx', async () => {
-  const report = await soakServer(server, { clients: CLIENTS, seconds: SECONDS, seed: 1 })
-  expect(report.faults).toEqual([])
-  for (const count of [report.finished, report.left, report.fuzzed, report.prefixHitTokens]) expect(count).toBeGreaterThan(0)
-})
-
-test('at the end it drains', async () => {
-  expect(await server.drain()).toBe(true)
-})

@@ -56,6 +56,15 @@ test('long ones go to one thread, one after the other', async () => {
   expect(threads.length).toBe(1)
 })
 
+test('many empty messages are long, too', async () => {
+  const { texts, threads } = threaded()
+  const messages = Array.from({ length: 1000 }, () => ({ role: 'user' as const, content: '' }))
+  const answer = texts.encodeChat({ messages }, false)
+  expect(threads[0].jobs.map(({ type }) => type)).toEqual(['encode-chat'])
+  threads[0].answer(done(1))
+  expect(await answer).toEqual(Int32Array.of(1))
+})
+
 test('a client that leaves takes its text from the queue; what the thread is at ends for nobody', async () => {
   const { texts, threads } = threaded()
   const [first, second] = [new AbortController(), new AbortController()]

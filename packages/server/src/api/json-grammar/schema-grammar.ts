@@ -1,11 +1,9 @@
 import { inWords, shortened } from '@phsa/core'
 import { refuseParameter } from '../refuse-parameter.js'
 import { JSON_RULES, jsonLine, literal, times } from './ebnf.js'
+import { GrammarSize } from './grammar-size.js'
 import { inLoop } from './in-loop.js'
 
-/** Parts of a schema, counts of repetitions and depth that a grammar may have: what compiles in about a second. */
-const MOST_PARTS = 2048
-const MOST_REPEATED = 4096
 const MOST_DEPTH = 32
 
 const TYPES: readonly unknown[] = ['object', 'array', 'string', 'number', 'integer', 'boolean', 'null']
@@ -35,10 +33,12 @@ export interface SchemaText {
  */
 export function schemaGrammar(texts: readonly SchemaText[]): string {
   const rules: string[] = []
+  const size = new GrammarSize()
   const choices = texts.map(({ before = '', schema, after = '', param }, index) => {
-    const grammar = new SchemaGrammar(schema, param, `text${index}`)
+    const grammar = new SchemaGrammar(schema, param, `text${index}`, size)
+    const around = [before, after].map((text) => grammar.written(text))
     rules.push(...grammar.rules())
-    return `${literal(before)} text${index} ${literal(after)}`
+    return around.join(` text${index} `)
   })
   return [`root ::= ${oneOf(choices)}`, ...rules, ...JSON_RULES].join('\n')
 }
@@ -52,14 +52,20 @@ class SchemaGrammar {
   readonly #defined = new Map<string, string>()
   /** Definitions that a definition may be, with nothing written before. */
   readonly #mayBe = new Map<string, Set<string>>()
-  #parts = 0
-  #repeated = 0
+  readonly #size: GrammarSize
 
-  /** @param name of the rule of the whole schema, and how the others begin */
-  constructor(schema: unknown, param: string, name: string) {
+  /** @param name of the rule of the whole schema, and how the others begin @param size of the whole grammar */
+  constructor(schema: unknown, param: string, name: string, size: GrammarSize) {
     this.#whole = schema
     this.#param = param
     this.#name = name
+    this.#size = size
+  }
+
+  /** A text as it stands in the grammar. */
+  written(text: string): string {
+    this.#add('characters', text.length)
+    return literal(text)
   }
 
   rules(): string[] {
@@ -72,7 +78,7 @@ class SchemaGrammar {
 
   /** @param within rule that the expression begins, as long as nothing was written in it; else undefined */
   #expression(given: unknown, path: string, depth: number, within: string | undefined): string {
-    this.#count(1)
+    this.#add('parts', 1)
     if (depth > MOST_DEPTH) this.#refuse(path, `is deeper than ${MOST_DEPTH} schemas, the deepest that is taken`)
     if (given === true) return 'value'
     if (!isObject(given)) return this.#refuse(path, 'must be a JSON schema that something can match: an object')
@@ -113,11 +119,11 @@ class SchemaGrammar {
     if (unknown) this.#refuse(`${path}.${unknown}`, 'is not supported beside enum or const')
     const types = type === undefined ? undefined : this.#types(type, path)
     const values = listed === undefined ? [only] : this.#list('enum', listed, path)
-    this.#count(values.length)
+    this.#add('parts', values.length)
     const fitting = values.filter((value) => !types || types.some((name) => isOfType(value, name)))
     if (listed !== undefined && only !== undefined) this.#refuse(path, 'has enum and const; give one of both')
     if (fitting.length === 0) this.#refuse(path, 'has no value of its type')
-    return oneOf(fitting.map((value) => literal(jsonLine(value))))
+    return oneOf(fitting.map((value) => this.written(jsonLine(value))))
   }
 
   #typed({ type, ...others }: Schema, path: string, depth: number): string {
@@ -146,9 +152,10 @@ class SchemaGrammar {
     if (names.length === 0 && additionalProperties !== false) return this.#freeObject(additionalProperties ?? true, path, depth)
     if (additionalProperties !== undefined && additionalProperties !== false)
       this.#refuse(`${path}.additionalProperties`, 'is not supported beside properties; give false')
+    this.#add('parts', names.length)
     const entries = names.map((name) => {
       const value = this.#rule(properties[name], `${path}.properties.${name}`, depth)
-      return `${literal(`${JSON.stringify(name)}: `)} ${value}`
+      return `${this.written(`${JSON.stringify(name)}: `)} ${value}`
     })
     // From the end: what may follow where no property was written yet, and where one was. Rules of two choices each compile fastest.
     let first = '""'
@@ -183,15 +190,13 @@ class SchemaGrammar {
     const least = (minItems ?? 0) as number
     const most = maxItems as number | undefined
     if (most !== undefined && most < least) this.#refuse(`${path}.maxItems`, 'is less than minItems')
-    this.#repeated += most ?? least
-    if (this.#repeated > MOST_REPEATED)
-      this.#refuse(path, `makes lists of more than ${MOST_REPEATED} in this schema, the most that are taken together`)
+    this.#add('repeated', most ?? least)
     return [least, most]
   }
 
-  #count(parts: number): void {
-    this.#parts += parts
-    if (this.#parts > MOST_PARTS) this.#refuse(this.#param, `has more than ${MOST_PARTS} schemas and values, the most that are taken`)
+  #add(...what: Parameters<GrammarSize['add']>): void {
+    const tooMuch = this.#size.add(...what)
+    if (tooMuch !== undefined) this.#refuse(this.#param, tooMuch)
   }
 
   /** A rule of its own for what is written in several places. */

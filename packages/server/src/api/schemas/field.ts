@@ -37,7 +37,8 @@ export type Prompt = string | readonly number[]
 export const prompts = z
   .unknown()
   .refine((value) => isPrompt(value) || (Array.isArray(value) && value.length > 0 && value.every(isPrompt)), {
-    error: 'it must be a text, a list of texts, a list of token ids, or a list of such lists, none of them empty',
+    error:
+      'it must be a text, a list of texts, a list of token ids, or a list of such lists, none of them empty, without half a surrogate pair',
   })
   .meta({
     anyOf: [
