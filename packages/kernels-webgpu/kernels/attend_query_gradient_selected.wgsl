@@ -1,8 +1,9 @@
 // attend_query_gradient_selected.wgsl: the part of the gradient of q that selected blocks give, added to what is there (spec 5).
 //
-// A workgroup has one query and HEADS of its heads, and takes ROUNDS times SLOTS keys of the selected blocks at a time. LANES threads share a key: each has
-// some of the dimensions of the queries, of the key and of what it adds up, all in registers; only dot products meet in workgroup memory, and the
-// sums of all slots in the end. Numerics: f32, p from the given lse. Bound: bytes of the gathered keys and values.
+// A workgroup has one query and HEADS of its heads, and takes ROUNDS neighbouring keys of the selected blocks for each of SLOTS at a time. LANES threads
+// share a key: each has four vectors of the queries, of dOut and of the sums, OWN_PARTS of every head, in columns that constants name, so that they stay
+// in registers; only dot products meet in workgroup memory, and the sums of all slots in the end. The keys of a pass are all asked for before one is
+// waited for, and so is the block of the next pass. Numerics: f32, p from the given lse. Bound: bytes of the gathered keys and values.
 
 struct Params {
   sequences: Sequences,
@@ -14,16 +15,17 @@ override HEAD_DIM: u32;
 override GROUP: u32;
 /** Heads of a workgroup: 1, 2 or 4. */
 override HEADS: u32;
-override THREADS: u32;
-/** Threads that share a key. */
-override LANES: u32;
-/** Keys that a slot takes at a time: 2 or 4. */
-override ROUNDS: u32;
+const THREADS = 64u;
 override PARTS = HEAD_DIM / 4u;
-override OWN_PARTS = PARTS / LANES;
+/** Vectors that a thread has of a head, and of a key. */
+override OWN_PARTS = 4u / HEADS;
+/** Threads that share a key. */
+override LANES = PARTS / OWN_PARTS;
 override SLOTS = THREADS / LANES;
-override PAIR_STRIDE = SLOTS * (LANES + 1u);
-const NO_ROW = 0xffffffffu;
+/** Keys that a slot takes at a time: 2 or 4, which divide every block. */
+override ROUNDS = min(2u * HEADS, 4u);
+/** From one dot product's parts to the next one's: into other banks. */
+override LANE_STRIDE = LANES + 1u;
 
 @group(0) @binding(1) var<storage, read> q: array<Element4>;                // [Tq, Hq, D]
 @group(0) @binding(2) var<storage, read> k: array<Element4>;                // [Tk, Hkv, D]
@@ -34,10 +36,11 @@ const NO_ROW = 0xffffffffu;
 @group(0) @binding(7) var<storage, read_write> dq: array<Element4>;         // [Tq, Hq, D]
 @group(0) @binding(8) var<uniform> params: Params;
 
-var<workgroup> statistics: array<vec2f, HEADS>;                   // lse, delta
-var<workgroup> pairs: array<vec2f, ROUNDS * HEADS * PAIR_STRIDE>;  // parts of q . k and dOut . v, [ROUNDS, HEADS, SLOTS, LANES + 1]
-var<workgroup> dScores: array<f32, ROUNDS * HEADS * SLOTS>;
-var<workgroup> sums: array<vec4f, SLOTS * PARTS>;
+var<workgroup> statistics: array<vec2f, HEADS>;  // lse, delta
+/** Parts of q . k and dOut . v, [SLOTS, ROUNDS, HEADS, 2, LANE_STRIDE]. */
+var<workgroup> exchange: array<f32, SLOTS * ROUNDS * HEADS * 2u * LANE_STRIDE>;
+var<workgroup> dScores: array<f32, SLOTS * ROUNDS * HEADS>;
+var<workgroup> joined: array<vec4f, SLOTS * HEADS * PARTS>;
 
 /** Blocks in a row of `selected`: they stand before the first -1. */
 fn chosenBlocks(first: u32) -> u32 {
@@ -54,19 +57,102 @@ fn chosenBlocks(first: u32) -> u32 {
   return low;
 }
 
+/** The lane's vectors of a key, or of a value; the other columns are 0. */
+fn keyParts(at: u32) -> mat4x4<Element> {
+  var parts = mat4x4<Element>();
+  parts[0] = k[at];
+  if (OWN_PARTS > 1u) {
+    parts[1] = k[at + LANES];
+  }
+  if (OWN_PARTS > 2u) {
+    parts[2] = k[at + 2u * LANES];
+    parts[3] = k[at + 3u * LANES];
+  }
+  return parts;
+}
+
+fn valueParts(at: u32) -> mat4x4<Element> {
+  var parts = mat4x4<Element>();
+  parts[0] = v[at];
+  if (OWN_PARTS > 1u) {
+    parts[1] = v[at + LANES];
+  }
+  if (OWN_PARTS > 2u) {
+    parts[2] = v[at + 2u * LANES];
+    parts[3] = v[at + 3u * LANES];
+  }
+  return parts;
+}
+
+/** The lane's part of the dot products of each head with a key. @param own [HEADS, OWN_PARTS] */
+fn products(own: mat4x4f, parts: mat4x4f) -> vec4f {
+  if (HEADS == 4u) {
+    return parts[0] * own;
+  }
+  if (HEADS == 2u) {
+    return vec4f(dot(own[0], parts[0]) + dot(own[1], parts[1]), dot(own[2], parts[0]) + dot(own[3], parts[1]), 0.0, 0.0);
+  }
+  return vec4f(dot(own[0], parts[0]) + dot(own[1], parts[1]) + (dot(own[2], parts[2]) + dot(own[3], parts[3])), 0.0, 0.0, 0.0);
+}
+
+/** Adds a key to the sums. @param weights of each head */
+fn addKey(own: mat4x4f, weights: vec4f, parts: mat4x4f) -> mat4x4f {
+  if (HEADS == 4u) {
+    return mat4x4f(
+      fma(weights.xxxx, parts[0], own[0]), fma(weights.yyyy, parts[0], own[1]), fma(weights.zzzz, parts[0], own[2]),
+      fma(weights.wwww, parts[0], own[3]));
+  }
+  if (HEADS == 2u) {
+    return mat4x4f(
+      fma(weights.xxxx, parts[0], own[0]), fma(weights.xxxx, parts[1], own[1]), fma(weights.yyyy, parts[0], own[2]),
+      fma(weights.yyyy, parts[1], own[3]));
+  }
+  return mat4x4f(
+    fma(weights.xxxx, parts[0], own[0]), fma(weights.xxxx, parts[1], own[1]), fma(weights.xxxx, parts[2], own[2]),
+    fma(weights.xxxx, parts[3], own[3]));
+}
+
+/** Hands a lane's part of the products of a key over. @param key of [SLOTS, ROUNDS] */
+fn leaveProducts(key: u32, lane: u32, scores: vec4f, gradients: vec4f) {
+  let at = key * HEADS * 2u * LANE_STRIDE + lane;
+  exchange[at] = scores.x;
+  exchange[at + LANE_STRIDE] = gradients.x;
+  if (HEADS > 1u) {
+    exchange[at + 2u * LANE_STRIDE] = scores.y;
+    exchange[at + 3u * LANE_STRIDE] = gradients.y;
+  }
+  if (HEADS > 2u) {
+    exchange[at + 4u * LANE_STRIDE] = scores.z;
+    exchange[at + 5u * LANE_STRIDE] = gradients.z;
+    exchange[at + 6u * LANE_STRIDE] = scores.w;
+    exchange[at + 7u * LANE_STRIDE] = gradients.w;
+  }
+}
+
 /** Adds up the dot products and makes of each what it adds to the gradient of its score. */
-fn joinPairs(thread: u32) {
+fn joinProducts(thread: u32) {
   workgroupBarrier();
-  for (var index = thread; index < ROUNDS * HEADS * SLOTS; index += THREADS) {
-    let first = index * (LANES + 1u);
-    var pair = pairs[first];
-    for (var lane = 1u; lane < LANES; lane++) {
-      pair += pairs[first + lane];
+  for (var pair = thread; pair < SLOTS * ROUNDS * HEADS; pair += THREADS) {
+    let at = pair * 2u * LANE_STRIDE;
+    var score = 0.0;
+    var gradient = 0.0;
+    for (var lane = 0u; lane < LANES; lane++) {
+      score += exchange[at + lane];
+      gradient += exchange[at + LANE_STRIDE + lane];
     }
-    let own = statistics[index / SLOTS % HEADS];
-    dScores[index] = exp(pair.x * params.rules.scale - own.x) * (pair.y - own.y) * params.rules.scale;
+    let own = statistics[pair % HEADS];
+    dScores[pair] = exp(score * params.rules.scale - own.x) * (gradient - own.y) * params.rules.scale;
   }
   workgroupBarrier();
+}
+
+/** What a key adds to the gradient of each head; 0 of one that is not seen. @param key of [SLOTS, ROUNDS] */
+fn weightsOf(key: u32, isSeen: bool) -> vec4f {
+  if (!isSeen) {
+    return vec4f();
+  }
+  let at = key * HEADS;
+  return vec4f(dScores[at], dScores[at + 1u % HEADS], dScores[at + 2u % HEADS], dScores[at + 3u % HEADS]);
 }
 
 @compute @workgroup_size(THREADS)
@@ -82,8 +168,9 @@ fn main(@builtin(workgroup_id) id: vec3u, @builtin(num_workgroups) count: vec3u,
   if (query.sequence == params.sequences.count || query.position < query.denseBelow) {
     return;
   }
+  let blockSize = params.rules.blockSize;
   let entries = (kvHead * params.sequences.queryTokens + row) * params.rules.topK;
-  let items = chosenBlocks(entries) * params.rules.blockSize;
+  let items = chosenBlocks(entries) * blockSize;
   if (items == 0u) {
     return;
   }
@@ -96,66 +183,75 @@ fn main(@builtin(workgroup_id) id: vec3u, @builtin(num_workgroups) count: vec3u,
   }
   let lane = thread % LANES;
   let slot = thread / LANES;
-  // [HEADS, OWN_PARTS]
-  var queries = array<vec4f, 8>();
-  var dOuts = array<vec4f, 8>();
-  var own = array<vec4f, 8>();
-  for (var h = 0u; h < HEADS; h++) {
-    for (var i = 0u; i < OWN_PARTS; i++) {
-      let at = (head + min(h, heads - 1u)) * PARTS + lane + i * LANES;
-      queries[h * OWN_PARTS + i] = vec4f(q[at]);
-      dOuts[h * OWN_PARTS + i] = vec4f(dOut[at]);
-    }
-  }
+  // Vectors of [HEADS, OWN_PARTS]; heads that are not there are the last one again, and written by nobody.
+  let at0 = head * PARTS + lane;
+  let at1 = (head + min(1u / OWN_PARTS, heads - 1u)) * PARTS + lane + 1u % OWN_PARTS * LANES;
+  let at2 = (head + min(2u / OWN_PARTS, heads - 1u)) * PARTS + lane + 2u % OWN_PARTS * LANES;
+  let at3 = (head + min(3u / OWN_PARTS, heads - 1u)) * PARTS + lane + 3u % OWN_PARTS * LANES;
+  let queries = mat4x4f(vec4f(q[at0]), vec4f(q[at1]), vec4f(q[at2]), vec4f(q[at3]));
+  let dOuts = mat4x4f(vec4f(dOut[at0]), vec4f(dOut[at1]), vec4f(dOut[at2]), vec4f(dOut[at3]));
+  var own = mat4x4f();
   let firstKeyRow = keyRow(query.sequence, 0u);
-  for (var first = 0u; first < items; first += ROUNDS * SLOTS) {
-    // [ROUNDS, OWN_PARTS]; 0 for keys that are not seen: they may be NaN.
-    var keys = array<vec4f, 16>();
-    var seen = array<bool, 4>();
-    for (var round = 0u; round < ROUNDS; round++) {
-      let item = first + round * SLOTS + slot;
-      let block = u32(selected[entries + min(item, items - 1u) / params.rules.blockSize]);
-      let position = block * params.rules.blockSize + item % params.rules.blockSize;
-      seen[round] = item < items && position <= query.position;
-      var products = array<vec2f, 4>();
-      if (seen[round]) {
-        let at = ((firstKeyRow + position) * params.rules.kvHeads + kvHead) * PARTS + lane;
-        for (var i = 0u; i < OWN_PARTS; i++) {
-          let key = vec4f(k[at + i * LANES]);
-          let value = vec4f(v[at + i * LANES]);
-          keys[round * OWN_PARTS + i] = key;
-          for (var h = 0u; h < HEADS; h++) {
-            products[h] += vec2f(dot(queries[h * OWN_PARTS + i], key), dot(dOuts[h * OWN_PARTS + i], value));
-          }
-        }
-      }
-      for (var h = 0u; h < HEADS; h++) {
-        pairs[(round * HEADS + h) * PAIR_STRIDE + slot * (LANES + 1u) + lane] = products[h];
-      }
+  let ownKey = slot * ROUNDS;
+  var block = u32(selected[entries + min(ownKey, items - 1u) / blockSize]);
+  for (var first = 0u; first < items; first += SLOTS * ROUNDS) {
+    let item = first + ownKey;
+    // In place of keys that are not seen, which may be NaN, the query's own.
+    let position = select(query.position, block * blockSize + item % blockSize, item < items);
+    let isChosen = vec4<bool>(item < items);
+    let isSeen = isChosen & (vec4u(position) + vec4u(0u, 1u, 2u, 3u) <= vec4u(query.position));
+    block = u32(selected[entries + min(item + SLOTS * ROUNDS, items - 1u) / blockSize]);
+    let stride = params.rules.kvHeads * PARTS;
+    let origin = (firstKeyRow * params.rules.kvHeads + kvHead) * PARTS + lane;
+    let from0 = origin + min(position, query.position) * stride;
+    let from1 = origin + min(position + 1u, query.position) * stride;
+    let from2 = origin + min(position + 2u, query.position) * stride;
+    let from3 = origin + min(position + 3u, query.position) * stride;
+    let rawKey0 = keyParts(from0);
+    let rawValue0 = valueParts(from0);
+    let rawKey1 = keyParts(from1);
+    let rawValue1 = valueParts(from1);
+    var rawKey2: mat4x4<Element>;
+    var rawKey3: mat4x4<Element>;
+    var rawValue2: mat4x4<Element>;
+    var rawValue3: mat4x4<Element>;
+    if (ROUNDS == 4u) {
+      rawKey2 = keyParts(from2);
+      rawValue2 = valueParts(from2);
+      rawKey3 = keyParts(from3);
+      rawValue3 = valueParts(from3);
     }
-    joinPairs(thread);
-    for (var round = 0u; round < ROUNDS; round++) {
-      for (var h = 0u; h < HEADS; h++) {
-        let dScore = select(0.0, dScores[(round * HEADS + h) * SLOTS + slot], seen[round]);
-        for (var i = 0u; i < OWN_PARTS; i++) {
-          own[h * OWN_PARTS + i] = fma(vec4f(dScore), keys[round * OWN_PARTS + i], own[h * OWN_PARTS + i]);
-        }
-      }
+    let key0 = mat4x4f(rawKey0);
+    let key1 = mat4x4f(rawKey1);
+    let key2 = mat4x4f(rawKey2);
+    let key3 = mat4x4f(rawKey3);
+    leaveProducts(ownKey, lane, products(queries, key0), products(dOuts, mat4x4f(rawValue0)));
+    leaveProducts(ownKey + 1u, lane, products(queries, key1), products(dOuts, mat4x4f(rawValue1)));
+    if (ROUNDS == 4u) {
+      leaveProducts(ownKey + 2u, lane, products(queries, key2), products(dOuts, mat4x4f(rawValue2)));
+      leaveProducts(ownKey + 3u, lane, products(queries, key3), products(dOuts, mat4x4f(rawValue3)));
+    }
+    joinProducts(thread);
+    own = addKey(own, weightsOf(ownKey, isSeen.x), key0);
+    own = addKey(own, weightsOf(ownKey + 1u, isSeen.y), key1);
+    if (ROUNDS == 4u) {
+      own = addKey(own, weightsOf(ownKey + 2u, isSeen.z), key2);
+      own = addKey(own, weightsOf(ownKey + 3u, isSeen.w), key3);
     }
   }
-  for (var h = 0u; h < HEADS; h++) {
-    workgroupBarrier();
-    for (var i = 0u; i < OWN_PARTS; i++) {
-      sums[slot * PARTS + lane + i * LANES] = own[h * OWN_PARTS + i];
+  // [SLOTS, HEADS, PARTS]
+  let first = slot * HEADS * PARTS + lane;
+  joined[first] = own[0];
+  joined[first + 1u / OWN_PARTS * PARTS + 1u % OWN_PARTS * LANES] = own[1];
+  joined[first + 2u / OWN_PARTS * PARTS + 2u % OWN_PARTS * LANES] = own[2];
+  joined[first + 3u / OWN_PARTS * PARTS + 3u % OWN_PARTS * LANES] = own[3];
+  workgroupBarrier();
+  for (var place = thread; place < heads * PARTS; place += THREADS) {
+    let at = head * PARTS + place;
+    var sum = vec4f(dq[at]);
+    for (var other = 0u; other < SLOTS; other++) {
+      sum += joined[other * HEADS * PARTS + place];
     }
-    workgroupBarrier();
-    if (thread < PARTS && h < heads) {
-      let at = (head + h) * PARTS + thread;
-      var sum = vec4f(dq[at]);
-      for (var other = 0u; other < SLOTS; other++) {
-        sum += sums[other * PARTS + thread];
-      }
-      dq[at] = Element4(sum);
-    }
+    dq[at] = Element4(sum);
   }
 }

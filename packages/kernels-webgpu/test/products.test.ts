@@ -71,7 +71,7 @@ test('the kernel for matrix units is one that Dawn takes', async () => {
   const adapter = await gpu.requestAdapter()
   const requiredFeatures = ['shader-f16', 'subgroups', 'chromium-experimental-subgroup-matrix'] as GPUFeatureName[]
   const device = await adapter?.requestDevice({ requiredFeatures })
-  const { code } = shaderText(tileKernel(productOf(8, 8, 8), true), 'f16')
+  const { code } = shaderText(tileKernel(productOf(8, 8, 8), { units: true, tile: 128 }), 'f16')
   const info = await device?.createShaderModule({ code }).getCompilationInfo()
   expect(info?.messages.map(({ lineNum, message }) => `${lineNum}: ${message}`)).toEqual([])
   device?.destroy()
@@ -108,7 +108,7 @@ describe.skipIf(unavailable)(`products${unavailable ? ` (${unavailable})` : ''}`
       accumulate: true,
     } as const
     multiply(host, product)
-    multiplyTiles(host, product, { units: false, tile: 128, stages: 2, parts: 2, partDepth: 32 })
+    multiplyTiles(host, product, { units: false, tile: 128, parts: 2, partDepth: 32 })
     multiply(host, product, 256 + 4 * 7 * left.matrix.stride)
     const expected = result.values.map((value, index) => {
       const [row, column] = [Math.floor(index / columns), index % columns]

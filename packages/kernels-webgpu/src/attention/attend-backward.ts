@@ -7,6 +7,8 @@ import type { BufferSlice } from '../device/kernel-launch.js'
 import { packParams } from '../device/param-layout.js'
 import type { AttentionHost } from './attention-host.js'
 import { elementOf } from './call-params.js'
+import { denseChunk } from './dense-chunk.js'
+import { denseGradient } from './dense-gradient.js'
 import { keyGradient } from './key-gradient.js'
 import { queryGradient } from './query-gradient.js'
 import { invertSelected, selectedListCounts } from './selected-lists.js'
@@ -27,8 +29,15 @@ const DELTA_ROWS = 32
 const ALIGNMENT = 256
 const NUMBER_BYTES = 4
 
-/** Gradients of q, k and v with the visible set held fixed, the same each time (spec 5). */
-export function attendBackward(host: AttentionHost, input: AttendBackwardInput): AttendGradients {
+/**
+ * Gradients of q, k and v with the visible set held fixed, the same each time (spec 5).
+ * @param chunk how dense attention is cut for products of matrices; without one it takes the tiles that sparse attention does
+ */
+export function attendBackward(
+  host: AttentionHost,
+  input: AttendBackwardInput,
+  chunk = denseChunk(host.device, input.spec, input.layout),
+): AttendGradients {
   const { memory } = host
   const { q, k, v, layout, spec } = input
   // Zero where no kernel writes: rows past the last sequence, keys that nobody sees.
@@ -37,7 +46,7 @@ export function attendBackward(host: AttentionHost, input: AttendBackwardInput):
   const counts = selectedListCounts(spec, layout)
   const endsAt = aligned(layout.queryTokens * spec.heads * 2 * NUMBER_BYTES)
   const listsAt = endsAt + aligned(counts.ends * NUMBER_BYTES)
-  const hasLists = counts.entries > 0 && counts.ends > 0
+  const hasLists = !chunk && counts.entries > 0 && counts.ends > 0
   memory.scratch(hasLists ? listsAt + counts.entries * NUMBER_BYTES : endsAt, (work) => {
     computeDelta(host, input, work)
     if (hasLists) {
@@ -49,6 +58,10 @@ export function attendBackward(host: AttentionHost, input: AttendBackwardInput):
     }
     const lists = hasLists ? { ends: endsAt / NUMBER_BYTES, lists: listsAt / NUMBER_BYTES, chunks: counts.chunks } : undefined
     const call = { input, gradients, work, lists }
+    if (chunk) {
+      denseGradient(host, call, chunk)
+      return
+    }
     queryGradient(host, call)
     keyGradient(host, call)
   })

@@ -18,12 +18,8 @@ const SELECTED = {
   name: 'attend_query_gradient_selected',
   parts: [...SEQUENCE_PARTS, { file: 'attend_query_gradient_selected.wgsl', source: selectedSource }],
 }
-/** How a workgroup of attend_query_gradient_selected.wgsl shares its keys, by its heads: as many registers a thread, whatever the heads are. */
-const SHARES = {
-  1: { THREADS: 64, LANES: 4, ROUNDS: 2 },
-  2: { THREADS: 128, LANES: 8, ROUNDS: 2 },
-  4: { THREADS: 128, LANES: 16, ROUNDS: 2 },
-} as const
+/** Heads of a workgroup of attend_query_gradient_selected.wgsl: 1, 2 or these. */
+const MOST_HEADS = 4
 
 /** Queues dq: what forced keys give, then, added to it, what the selected ones do. */
 export function queryGradient(host: AttentionHost, call: GradientCall): void {
@@ -44,12 +40,11 @@ export function queryGradient(host: AttentionHost, call: GradientCall): void {
     grid: gridOf(tiles * spec.kvHeads),
   })
   if (!call.lists) return
-  const heads = group === 1 || group === 2 ? group : 4
-  const shares = SHARES[heads]
+  const heads = group < 3 ? group : MOST_HEADS
   device.launch({
     kernel: SELECTED,
     element: elementOf(spec),
-    constants: { HEAD_DIM: spec.headDim, GROUP: group, HEADS: heads, ...shares, LANES: Math.min(shares.LANES, spec.headDim / 4) },
+    constants: { HEAD_DIM: spec.headDim, GROUP: group, HEADS: heads },
     bindings: [...inputs, read(memory.slice(selected)), dq],
     params: packParams(QueryGradientSelectedParams, common),
     grid: gridOf(layout.queryTokens * spec.kvHeads * Math.ceil(group / heads)),

@@ -38,7 +38,7 @@ export function multiplyFewRows({ device }: OpHost, product: MatrixProduct): voi
     const { bindings, places } = productBindings(some)
     const lanes = lanesOf(columns, depth)
     device.launch({
-      kernel: productKernel('matmul_few_rows', FEW_ROWS, some),
+      kernel: productKernel('matmul_few_rows', [FEW_ROWS], some),
       element,
       constants: { LANES: lanes, ROWS: 2 ** Math.ceil(Math.log2(rows)) },
       bindings,

@@ -21,9 +21,9 @@ export function resultPart(element: MatrixProduct['element'], result: MatrixProd
 }
 
 /** A kernel over the matrices of a product, with loads as wide as these allow. */
-export function productKernel(name: string, part: ShaderPart, product: MatrixProduct): Kernel {
+export function productKernel(name: string, parts: readonly ShaderPart[], product: MatrixProduct): Kernel {
   const loads = isWide(product) ? WIDE : NARROW
-  return { name, parts: [GRID, resultPart(product.element, product.result.element), loads, part] }
+  return { name, parts: [GRID, resultPart(product.element, product.result.element), loads, ...parts] }
 }
 
 /** The three matrices as a kernel binds them, and the parameters that say where they lie. @param resultRows of all parts */

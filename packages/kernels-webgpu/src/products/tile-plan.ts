@@ -9,8 +9,6 @@ export interface TilePlan {
   readonly units: boolean
   /** Rows and columns of a tile. */
   readonly tile: 64 | 128
-  /** Steps of depth that lie in workgroup memory of matmul.wgsl. */
-  readonly stages: 1 | 2
   /** Workgroups that share the depth of a tile. */
   readonly parts: number
   /** Depth of a part, a multiple of a step. */
@@ -26,10 +24,8 @@ export interface TileDevice extends Pick<GpuDevice, 'hasMatrixUnits' | 'subgroup
 export const UNITS_SUBGROUP = 32
 /** Workgroup memory of matmul_units.wgsl: tiles of both operands, and a matrix of results for each subgroup. */
 const UNITS_BYTES = 2 * 128 * 40 * 2 + 4 * 256 * 4
-/** Depth of a step of matmul.wgsl. */
-const TILE_DEPTH = 16
-/** Workgroup memory of two stages of large tiles. */
-const TWO_STAGE_BYTES = 2 * 2 * 128 * TILE_DEPTH * Float32Array.BYTES_PER_ELEMENT
+/** Depth of a step of product_squares.wgsl. */
+export const TILE_DEPTH = 16
 /** Depth of a step of matmul_units.wgsl. */
 const UNITS_DEPTH = 32
 /** A part is no shorter: writing its sums and adding them costs about as much. */
@@ -44,11 +40,10 @@ const MOST_SUM_BYTES = 2 ** 26
 
 /** Matrix units where they take the product; else large tiles where there are enough of them, and small ones where not. Few tiles share the depth. */
 export function tilePlan(device: TileDevice, product: MatrixProduct): TilePlan {
-  if (fitsUnits(device, product)) return { units: true, tile: 128, stages: 1, ...partsOf(product, 128, UNITS_DEPTH) }
+  if (fitsUnits(device, product)) return { units: true, tile: 128, ...partsOf(product, 128, UNITS_DEPTH) }
   const large = { units: false, tile: 128, ...partsOf(product, 128, TILE_DEPTH) } as const
-  const stages = device.gpu.limits.maxComputeWorkgroupStorageSize >= TWO_STAGE_BYTES ? 2 : 1
-  if (tilesOf(product, 128) * large.parts >= LEAST_LARGE) return { ...large, stages }
-  return { units: false, tile: 64, stages: 1, ...partsOf(product, 64, TILE_DEPTH) }
+  if (tilesOf(product, 128) * large.parts >= LEAST_LARGE) return large
+  return { units: false, tile: 64, ...partsOf(product, 64, TILE_DEPTH) }
 }
 
 function tilesOf({ rows, columns }: MatrixProduct, tile: TilePlan['tile']): number {

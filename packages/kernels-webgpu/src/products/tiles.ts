@@ -8,7 +8,8 @@ import { addParts } from './add-parts.js'
 import type { MatrixProduct } from './matrix-product.js'
 import { ELEMENT_BYTES } from './matrix-window.js'
 import { productBindings, productKernel } from './product-kernel.js'
-import { type TilePlan, tilePlan, UNITS_SUBGROUP } from './tile-plan.js'
+import { squareParts } from './square-tiles.js'
+import { TILE_DEPTH, type TilePlan, tilePlan, UNITS_SUBGROUP } from './tile-plan.js'
 
 /** `Params` of matmul.wgsl and matmul_units.wgsl. */
 export const MatmulParams = {
@@ -29,8 +30,6 @@ export const MatmulParams = {
 
 const MATMUL = { file: 'matmul.wgsl', source: matmulSource }
 const UNITS = { file: 'matmul_units.wgsl', source: unitsSource, enables: ['subgroups', 'chromium_experimental_subgroup_matrix'] } as const
-/** Elements of the result that a thread of matmul.wgsl owns. */
-const THREAD_ELEMENTS = 64
 
 /** Queues a product in tiles. @param plan what the tiles are and how many workgroups share one */
 export function multiplyTiles(host: OpHost, product: MatrixProduct, plan: TilePlan = tilePlan(host.device, product)): void {
@@ -47,20 +46,20 @@ export function multiplyTiles(host: OpHost, product: MatrixProduct, plan: TilePl
 }
 
 /** The kernel of a product in tiles, on matrix units or without. */
-export function tileKernel(product: MatrixProduct, units: boolean): Kernel {
-  return units ? productKernel('matmul_units', UNITS, product) : productKernel('matmul', MATMUL, product)
+export function tileKernel(product: MatrixProduct, { units, tile }: Pick<TilePlan, 'units' | 'tile'>): Kernel {
+  if (units) return productKernel('matmul_units', [UNITS], product)
+  return productKernel(`matmul_${tile}`, [...squareParts(tile), MATMUL], product)
 }
 
 function launch({ device }: OpHost, product: MatrixProduct, plan: TilePlan): void {
   const { rows, columns, depth, element, left, right, accumulate } = product
-  const { units, tile, stages, parts, partDepth } = plan
+  const { units, tile, parts, partDepth } = plan
   const { bindings, places } = productBindings(product, parts * rows)
   const layout = { LEFT_TRANSPOSED: left.transposed ? 1 : 0, RIGHT_TRANSPOSED: right.transposed ? 1 : 0 }
-  const tiles = { TILE_ROWS: tile, TILE_COLUMNS: tile, THREADS: (tile * tile) / THREAD_ELEMENTS, STAGES: stages }
   device.launch({
-    kernel: tileKernel(product, units),
+    kernel: tileKernel(product, plan),
     element,
-    constants: units ? { ...layout, SUBGROUP: UNITS_SUBGROUP } : { ...layout, ...tiles },
+    constants: { ...layout, ...(units ? { SUBGROUP: UNITS_SUBGROUP } : { RAGGED_DEPTH: depth % TILE_DEPTH > 0 ? 1 : 0 }) },
     bindings,
     params: packParams(MatmulParams, {
       ...places,
