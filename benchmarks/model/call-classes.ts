@@ -38,7 +38,12 @@ export const ATTENTION_CLASSES: CallClasses<Attention> = {
   selectionLossBackward: plain('distillation'),
 }
 
-export const PAGED_CLASSES: CallClasses<QueuedPaged> = { append: plain('append'), selectBlocks: plain('select'), attend: plain('attend') }
+export const PAGED_CLASSES: CallClasses<Required<QueuedPaged>> = {
+  append: plain('append'),
+  selectBlocks: plain('select'),
+  attend: plain('attend'),
+  step: plain('attend'),
+}
 
 /** @param head the output embedding [V, E], whose products are told apart from the layers' */
 export function opClasses(head: { readonly vocabSize: number }): CallClasses<Required<ModelOps>> {

@@ -70,6 +70,7 @@ export function timedBackend(inner: ModelBackend, timer: QueueTimer, vocabSize: 
       skipsPagedAttention
         ? { out: q, lse: memory.alloc([batch.queryTokens, cache.options.spec.heads], 'f32') }
         : timedPaged.attend(cache, q, selected, batch),
+    step: (cache, tokens, batch) => (skipsPagedAttention ? undefined : timedPaged.step?.(cache, tokens, batch)),
   }
   const { contractVersion, name, device, limits, lost } = inner
   const backend: ModelBackend = {
@@ -142,8 +143,8 @@ export function timesByClass(calls: readonly CallClass[], milliseconds: ArrayLik
 }
 
 /** Operations that a backend may lack, or decline. */
-const LAYER_HALVES: Readonly<Partial<Record<string, true>>> = { projectHeads: true, finishLayer: true } satisfies Partial<
-  Record<keyof ModelOps, true>
+const OPTIONAL: Readonly<Partial<Record<string, true>>> = { projectHeads: true, finishLayer: true, step: true } satisfies Partial<
+  Record<keyof ModelOps | keyof PagedAttention, true>
 >
 
 const plainReplay = () => ({ name: 'replay', flops: 0 })
@@ -159,7 +160,7 @@ function timedMethods<T extends object>(target: T, classes: CallClasses<Required
     (...args: unknown[]) =>
       around(
         // One of the optional operations that has nothing for the case has queued nothing.
-        (result) => (name in LAYER_HALVES && result === undefined ? undefined : classOf(...args)),
+        (result) => (name in OPTIONAL && result === undefined ? undefined : classOf(...args)),
         () => methods[name](...args),
       ),
   ])

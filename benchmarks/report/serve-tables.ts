@@ -135,15 +135,20 @@ function firstTokenTable(report: ServeReport, pairs: readonly Pair[]): string {
 }
 
 function sameTable(same: readonly SameRequest[]): string {
-  const names = { alone: 'alone again', cached: 'alone, prompt cached', batch: 'in a batch of' } as const
+  const names = {
+    alone: 'alone again',
+    cached: 'alone, prompt cached',
+    ahead: 'alone, steps queued ahead',
+    batch: 'in a batch of',
+  } as const
   return markdown(
     ['second run', 'temperature', 'equal tokens before the first other one', 'of them with equal log-probabilities', 'largest difference'],
     same.map(({ beside, batch, temperature, tokens, equalTokens, equalLogprobs, largestDifference }) => [
       `${names[beside]}${beside === 'batch' ? ` ${batch}` : ''}`,
       String(temperature),
       `${equalTokens} of ${tokens}`,
-      String(equalLogprobs),
-      largestDifference === 0 ? '0' : largestDifference.toExponential(1),
+      beside === 'ahead' ? '' : String(equalLogprobs),
+      beside === 'ahead' ? '' : largestDifference === 0 ? '0' : largestDifference.toExponential(1),
     ]),
   )
 }

@@ -1,11 +1,12 @@
 import { elementCount } from '@phsa/core'
-import { runConformance } from '@phsa/core/testing'
+import { runConformance, type TensorCheck } from '@phsa/core/testing'
 import type { CudaModelBackend } from '@phsa/kernels-cuda'
 import { DecoderModel } from '@phsa/model'
 import { copyRate } from '../decode/copy-rate.js'
 import { uploadWeights } from '../model/bench-weights.js'
 import { BENCH_PHSA, QWEN3_06B } from '../model/model-plan.js'
 import type { StepResult } from './step-result.js'
+import { type AttentionPlan, timeAttention } from './time-attention.js'
 import { timeHalves } from './time-halves.js'
 import { timeRecorded } from './time-recorded.js'
 import { type StepPlan, timeStep } from './time-step.js'
@@ -23,10 +24,20 @@ export interface BenchStep {
 }
 
 const GATE = /^bf16\/(ops\/(project-heads|finish-layer|qk-norm-rope|linear)|paged\/|capture\/)/
-const ROWS = [1, 8, 16, 64]
+const ROWS = [1, 8, 16, 32, 64]
 const COPIED_BYTES = 2 ** 30
 const KEYS = 1024
 const HEADS_RECORDED = 4
+
+/** Attention by itself; the longest context that is taken at once, and where it must pay, come after the short one. */
+const ATTENTION: readonly AttentionPlan[] = [
+  { batch: 1, keys: KEYS, attention: 'phsa' },
+  { batch: 1, keys: KEYS, attention: 'dense' },
+  { batch: 1, keys: 4096, attention: 'phsa' },
+  { batch: 1, keys: 8064, attention: 'phsa' },
+  { batch: 1, keys: 8064, attention: 'dense' },
+  ...[8, 16, 64].map((batch) => ({ batch, keys: KEYS, attention: 'phsa' }) as const),
+]
 
 /** What is asked for first: batch 1 in every variant. */
 const STEPS: readonly StepPlan[] = [
@@ -49,7 +60,7 @@ export async function benchStep({ create, commit, seconds, write, log }: BenchSt
     log(`${backend.device}; conformance: ${report.passed} cases passed, ${failed.length} failed ${failed.join(', ')}`)
     const copyBytes = copyRate(backend, COPIED_BYTES)
     const result: StepResult = {
-      format: 'phsa-step/1',
+      format: 'phsa-step/2',
       createdAt: new Date().toISOString(),
       ...(commit === undefined ? {} : { commit }),
       device: backend.device,
@@ -57,19 +68,31 @@ export async function benchStep({ create, commit, seconds, write, log }: BenchSt
       conformance: { passed: report.passed, failed },
       halves: [],
       heads: [],
+      attention: [],
       steps: [],
     }
     const parameters = uploadWeights(backend.memory, QWEN3_06B, 'bf16')
     const model = new DecoderModel({ config: QWEN3_06B, backend, phsa: BENCH_PHSA, dtype: 'bf16' }, parameters)
     log(`a copy: ${(copyBytes / 1e12).toFixed(2)} TB/s; weights are there after ${((performance.now() - started) / 1000).toFixed(0)} s`)
     const share = (bytes: number, microseconds: number) => `${((100 * bytes) / copyBytes / (microseconds * 1e-6)).toFixed(0)} % of a copy`
+    const wrongOf = (checks: readonly TensorCheck[]) =>
+      checks.filter(({ ok }) => !ok).map(({ name, measured }) => ` WRONG ${name} ${measured.toExponential(1)}`)
+    for (const plan of ATTENTION) {
+      if (isOver()) break
+      for (const row of await timeAttention(backend, plan)) {
+        result.attention.push(row)
+        log(
+          `batch ${row.batch}, ${row.keys} keys, ${row.attention}, ${row.name}: ${row.microseconds.toFixed(2)} us a layer${wrongOf(row.checks)}`,
+        )
+      }
+      write(result)
+    }
     for (const rows of ROWS) {
       if (isOver()) break
       for (const row of await timeHalves(backend, model, rows)) {
         result.halves.push(row)
-        const wrong = row.checks.filter(({ ok }) => !ok).map(({ name, measured }) => `${name} ${measured.toExponential(1)}`)
         log(
-          `${rows} rows, ${row.name}: ${row.microseconds.toFixed(2)} us a layer, ${share(row.bytes, row.microseconds)} ${wrong.length > 0 ? `WRONG ${wrong}` : ''}`,
+          `${rows} rows, ${row.name}: ${row.microseconds.toFixed(2)} us a layer, ${share(row.bytes, row.microseconds)}${wrongOf(row.checks)}`,
         )
       }
       const hidden = backend.memory.alloc([rows, QWEN3_06B.hiddenSize], 'bf16')

@@ -13,7 +13,7 @@ if (out === undefined || !(Number(seconds) >= 0)) {
 }
 
 try {
-  const { conformance, halves } = await benchStep({
+  const { conformance, halves, attention } = await benchStep({
     create: () => cuda(),
     commit,
     seconds: Number(seconds),
@@ -24,7 +24,7 @@ try {
     },
     log: (line) => console.log(line),
   })
-  const isRight = conformance.failed.length === 0 && halves.every(({ checks }) => checks.every(({ ok }) => ok))
+  const isRight = conformance.failed.length === 0 && [...halves, ...attention].every(({ checks }) => checks.every(({ ok }) => ok))
   process.exitCode = isRight ? 0 : 1
 } catch (error) {
   const reason = unavailableReason(error)

@@ -20,6 +20,16 @@ export interface HeadRow {
   readonly bytes: number
 }
 
+/** Attention of one layer, one token a sequence: at once, or what it is made of. Plain JSON. */
+export interface AttentionRow {
+  readonly name: string
+  readonly batch: number
+  readonly keys: number
+  readonly attention: AttentionName
+  readonly microseconds: number
+  readonly checks: readonly TensorCheck[]
+}
+
 /** A whole step, one token for each sequence, recorded. Plain JSON. */
 export interface StepRow {
   readonly batch: number
@@ -33,7 +43,7 @@ export interface StepRow {
 
 /** What `bench-step` writes. Plain JSON. */
 export interface StepResult {
-  readonly format: 'phsa-step/1'
+  readonly format: 'phsa-step/2'
   readonly createdAt: string
   readonly commit?: string
   readonly device: string
@@ -42,5 +52,6 @@ export interface StepResult {
   readonly conformance: { readonly passed: number; readonly failed: readonly string[] }
   readonly halves: HalfRow[]
   readonly heads: HeadRow[]
+  readonly attention: AttentionRow[]
   readonly steps: StepRow[]
 }

@@ -40,7 +40,6 @@ export async function timeHalves(backend: CudaModelBackend, model: DecoderModel,
     }
     const headWeights = (inputs: readonly ProjectHeadsInput[]) => inputs.map(({ q, k, v }) => ({ weights: [q, k, v] }))
     const endWeights = (inputs: readonly FinishLayerInput[]) => inputs.map(({ o, gate, up, down }) => ({ weights: [o, gate, up, down] }))
-    const withoutHint = halves.heads.map((input) => ({ ...input, upcoming: [] }))
     const each =
       <T>(inputs: readonly T[], run: (input: T) => unknown) =>
       () => {
@@ -49,13 +48,13 @@ export async function timeHalves(backend: CudaModelBackend, model: DecoderModel,
     return [
       await row(
         'heads',
-        headWeights(withoutHint),
-        each(withoutHint, (input) => projectHeads(backend, input)),
+        headWeights(halves.heads),
+        each(halves.heads, (input) => projectHeads(backend, input)),
       ),
       await row(
         'heads, composed',
-        headWeights(withoutHint),
-        each(withoutHint, (input) => composedHeads(backend, input)),
+        headWeights(halves.heads),
+        each(halves.heads, (input) => composedHeads(backend, input)),
       ),
       await row(
         'heads, almost no weights',
@@ -169,9 +168,7 @@ function inputsOf(
   )
   const rope = model.ropeFor(rows)
   return {
-    heads: layers.map(({ inputNorm: norm, q, k, v, qNorm, kNorm, gate, up, down }) => {
-      return { x, norm, q, k, v, qNorm, kNorm, positions, rope, epsilon, upcoming: [gate, up, down] }
-    }),
+    heads: layers.map(({ inputNorm: norm, q, k, v, qNorm, kNorm }) => ({ x, norm, q, k, v, qNorm, kNorm, positions, rope, epsilon })),
     ends: layers.map(({ o, postNorm: norm, gate, up, down }) => ({ x, out, o, norm, gate, up, down, epsilon })),
     dispose: () => {
       for (const tensor of [x, out, positions]) tensor.dispose()

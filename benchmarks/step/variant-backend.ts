@@ -1,8 +1,8 @@
-import type { ModelBackend, ModelOps } from '@phsa/core'
+import type { ModelBackend } from '@phsa/core'
 import type { CudaModelBackend } from '@phsa/kernels-cuda'
 
 /** What of a decoding step is done otherwise than usual, to see what it costs. */
-export const VARIANTS = ['usual', 'without upcoming', 'composed', 'without attention'] as const
+export const VARIANTS = ['usual', 'attention in parts', 'composed', 'without attention'] as const
 export type Variant = (typeof VARIANTS)[number]
 
 /** The same backend in a variant; disposing it does nothing. `without attention` gives the queries back and caches nothing. */
@@ -14,6 +14,12 @@ export function variantBackend(inner: CudaModelBackend, variant: Variant): Model
     selectBlocks: (_cache, q) => q,
     attend: (_cache, q) => ({ out: q, lse: q }),
   }
+  const paged = {
+    usual: inner.paged,
+    'attention in parts': { ...inner.paged, step: undefined },
+    composed: { ...inner.paged, step: undefined },
+    'without attention': withoutAttention,
+  }
   return {
     contractVersion,
     name,
@@ -21,18 +27,12 @@ export function variantBackend(inner: CudaModelBackend, variant: Variant): Model
     limits,
     memory,
     attention,
-    paged: variant === 'without attention' ? withoutAttention : inner.paged,
-    ops: variantOps(inner.ops, variant),
+    paged: paged[variant],
+    ops: variant === 'composed' ? { ...inner.ops, projectHeads: undefined, finishLayer: undefined } : inner.ops,
     lost,
     supports: (spec) => inner.supports(spec),
     prepare: (specs) => inner.prepare(specs),
     capture: (step) => inner.capture(step),
     dispose: () => undefined,
   }
-}
-
-function variantOps(ops: ModelOps, variant: Variant): ModelOps {
-  if (variant === 'composed') return { ...ops, projectHeads: undefined, finishLayer: undefined }
-  if (variant !== 'without upcoming') return ops
-  return { ...ops, projectHeads: (input) => ops.projectHeads?.({ ...input, upcoming: [] }) }
 }

@@ -7,7 +7,7 @@ import { NormalPool } from '../attention/normal-pool.js'
 import { roundToBfloat16 } from '../attention/round-to-bfloat16.js'
 
 const DRAWN = 2 ** 16
-/** Mean over the layers of the demo's model, at 4,096 tokens (benchmarks/README.md). */
+/** Mean over the layers of a small trained model, at 4,096 tokens (benchmarks/README.md). */
 const TRAINED_OVERLAP = 0.31
 
 test('values from the pool are standard normal and what bf16 holds, and the seed decides them', () => {

@@ -1,4 +1,5 @@
 export * from './append-tokens.js'
+export * from './attend-step.js'
 export * from './attention-mass-recall.js'
 export * from './block-distillation.js'
 export * from './candidate-blocks.js'

@@ -4,34 +4,13 @@
 // touch and adds them in token order, starting from what is stored unless the sub-block begins here; so any split into steps adds the same numbers in
 // the same order and leaves the same bits. When the last token of the sub-block arrives the representative takes the place of the sum of keys, and is written in f16 too
 // where the fast choice of blocks reads it. Bound: bytes of k and v. Numerics: f32 sums.
-#include "elements.cuh"
+#include "block_sums.cuh"
 #include "overlap.cuh"
 #include "paged_query.cuh"
-#include "products.cuh"
-#include "sequences.cuh"
-#include "warp.cuh"
-
-struct AppendParams {
-  const void* k;        // [Tq, Hkv, D]
-  const void* v;
-  const float* marks;   // [Tq]
-  const float* lambda;  // [Hkv]
-  void* keyPages;       // [slots, Hkv, D]
-  void* valuePages;
-  float* reps;          // [sub-blocks, Hkv, D]: sums of the keys so far, of a complete sub-block its representative
-  float* markedSums;    // [sub-blocks, Hkv, D]
-  int* marked;          // [sub-blocks, Hkv]: punctuation tokens so far
-  uint32_t* halfReps;   // f16 [sub-blocks, Hkv, D], complete ones; null where nobody reads it
-  Sequences sequences;
-  Rules rules;
-  int copyBlocks;  // thread blocks that copy
-  int sumBlocks;   // thread blocks a KV head that sum
-};
 
 /** Waits for the kernel before as late as it can: that one writes neither starts and lengths nor the page table. */
 template <typename T, int D>
 PHSA_DEVICE void appendCopy(const AppendParams& params) {
-  constexpr int kPerLane = D / kLanes;
   const int64_t item = static_cast<int64_t>(blockIdx.x) * kWarps + warpIndex();
   const bool used = item < static_cast<int64_t>(params.sequences.queryTokens) * params.rules.kvHeads;
   Query query{-1, 0, 0, 0};
@@ -39,12 +18,7 @@ PHSA_DEVICE void appendCopy(const AppendParams& params) {
   const int64_t slot = query.sequence < 0 ? 0 : keyRow(params.sequences, query.sequence, query.position);
   waitForKernelBefore();
   letNextKernelBegin();
-  if (query.sequence < 0) return;
-  using Elements = Pack<T, kPerLane>;
-  const int64_t target = (slot * params.rules.kvHeads + item % params.rules.kvHeads) * kLanes + laneIndex();
-  const int64_t source = item * kLanes + laneIndex();
-  static_cast<Elements*>(params.keyPages)[target] = static_cast<const Elements*>(params.k)[source];
-  static_cast<Elements*>(params.valuePages)[target] = static_cast<const Elements*>(params.v)[source];
+  if (query.sequence >= 0) copyToPage<T, D>(params, item, slot);
 }
 
 /**
@@ -68,7 +42,6 @@ PHSA_DEVICE int touchedSequence(const int* starts, int sequences, int size, int 
 /** Sums new tokens into one sub-block, if there are any. Waits as above. */
 template <typename T, int D>
 PHSA_DEVICE void appendSums(const AppendParams& params) {
-  constexpr int kPerLane = D / kLanes;
   const Sequences& sequences = params.sequences;
   const Rules& rules = params.rules;
   const int part = blockIdx.x - params.copyBlocks;
@@ -88,51 +61,13 @@ PHSA_DEVICE void appendSums(const AppendParams& params) {
   waitForKernelBefore();
   letNextKernelBegin();
   if (!isNew) return;
-  const int64_t at = stored * D + laneIndex() * kPerLane;
-  float keySums[kPerLane] = {};
-  float markedSums[kPerLane] = {};
-  int marked = 0;
-  if (start > subBlock * size) {
-    loadElements(params.reps + at, keySums);
-    loadElements(params.markedSums + at, markedSums);
-    marked = params.marked[stored];
-  }
-  for (int position = start; position < end; position++) {
-    const int64_t row = firstRow + position - firstNew;
-    float key[kPerLane];
-    loadElements(static_cast<const T*>(params.k) + (row * rules.kvHeads + kvHead) * D + laneIndex() * kPerLane, key);
-#pragma unroll
-    for (int i = 0; i < kPerLane; i++) keySums[i] += key[i];
-    if (params.marks[row] == 0.0f) continue;
-    marked++;
-#pragma unroll
-    for (int i = 0; i < kPerLane; i++) markedSums[i] += key[i];
-  }
-  // No lane may store the count before all have read it.
-  __syncwarp();
-  storeElements(params.markedSums + at, markedSums);
-  if (laneIndex() == 0) params.marked[stored] = marked;
-  if (end < (subBlock + 1) * size) {
-    storeElements(params.reps + at, keySums);
-    return;
-  }
-  const float share = params.lambda[kvHead];
-  float representative[kPerLane];
-#pragma unroll
-  for (int i = 0; i < kPerLane; i++) {
-    const float global = keySums[i] / size;
-    const float punctuation = marked == 0 ? global : markedSums[i] / marked;
-    representative[i] = share * global + (1.0f - share) * punctuation;
-  }
-  storeElements(params.reps + at, representative);
-  if (params.halfReps == nullptr) return;
-  if constexpr (kPerLane > 1) {
-#pragma unroll
-    for (int i = 0; i < kPerLane; i += 2) params.halfReps[(at + i) / 2] = boundedHalves(representative[i], representative[i + 1]);
-  } else {
-    const float next = __shfl_xor_sync(kWholeWarp, representative[0], 1);
-    if (laneIndex() % 2 == 0) params.halfReps[at / 2] = boundedHalves(representative[0], next);
-  }
+  BlockSums<T, D> sums;
+  if (start > subBlock * size) sums.load(params, stored);
+  for (int position = start; position < end; position++) sums.add(params, firstRow + position - firstNew, kvHead);
+  const bool isWhole = end == (subBlock + 1) * size;
+  if (isWhole) sums.finish(params, kvHead, size);
+  sums.store(params, stored);
+  if (isWhole && params.halfReps != nullptr) sums.storeHalves(params.halfReps + stored * (D / 2));
 }
 
 template <typename T, int D>

@@ -5,8 +5,7 @@
 // lets this one begin when that has ended. A query and KV head with many visible keys has several clusters, of which the last one to finish merges the
 // others' parts. Bound as there.
 #include "arrivals.cuh"
-#include "attend_pages.cuh"
-#include "cluster.cuh"
+#include "cluster_merge.cuh"
 #include "overlap.cuh"
 #include "paged_query.cuh"
 
@@ -15,14 +14,10 @@ constexpr int kMostClusters = 8;
 
 template <int D, int N, int C>
 struct alignas(16) DecodeShared {
-  static constexpr int kSlice = 8 * N * D / C / 2;
-
   WarpParts<D, N, kWarps> warps;
-  float2 parts[C][kSlice];                   // pairs of values of this thread block's slice, from all
-  float2 sums[C][8 * N];
+  ClusterParts<D, N, C> cluster;
   float weights[kMostClusters][8 * N];
-  float2 merged[8 * N];                      // of the cluster, or of all clusters
-  uint64_t given;                            // mbarrier: parts and sums are whole
+  float2 merged[8 * N];  // of all clusters
 };
 
 template <int D, int N, int C>
@@ -32,8 +27,6 @@ struct DecodeUnit {
   int64_t unit;      // row * Hkv + kvHead
   int64_t firstRow;  // of out, [.., D]
   int group;
-  int rank;
-  int slice;  // pairs of values of each thread block
 
   PHSA_DEVICE float2* valuesOf(int cluster) const {
     return reinterpret_cast<float2*>(params.partials) + (unit * params.splits + cluster) * group * (D / 2);
@@ -41,82 +34,17 @@ struct DecodeUnit {
 
   PHSA_DEVICE float2* sumsOf(int cluster) const { return reinterpret_cast<float2*>(params.partialSums) + (unit * params.splits + cluster) * group; }
 
-  /** Largest score and sum above it of `Count` parts. */
-  template <int Count, typename SumOf>
-  PHSA_DEVICE static float2 merge(SumOf sumOf) {
-    float2 sums[Count];
-    float largest = -INFINITY;
-#pragma unroll
-    for (int part = 0; part < Count; part++) {
-      sums[part] = sumOf(part);
-      largest = fmaxf(largest, sums[part].x);
-    }
-    float total = 0.0f;
-#pragma unroll
-    for (int part = 0; part < Count; part++) total += sums[part].y * shiftedExp2(sums[part].x, largest);
-    return float2{largest, total};
-  }
-
-  /** Merges the warps and gives each thread block of the cluster its slice. */
-  PHSA_DEVICE void giveSlices() const {
-    __syncthreads();
-    waitForCluster();
-    for (int index = threadIdx.x; index < C * group; index += kThreads) {
-      const int head = index % group;
-      sendTo(index / group, &shared.sums[rank][head], merge<kWarps>([&](int warp) { return shared.warps.sums[warp][head]; }), &shared.given);
-    }
-    for (int pair = threadIdx.x; pair < group * (D / 2); pair += kThreads) {
-      const int head = pair / (D / 2);
-      float largest = -INFINITY;
-#pragma unroll
-      for (int warp = 0; warp < kWarps; warp++) largest = fmaxf(largest, shared.warps.sums[warp][head].x);
-      float2 sum{0.0f, 0.0f};
-#pragma unroll
-      for (int warp = 0; warp < kWarps; warp++) {
-        const float weight = shiftedExp2(shared.warps.sums[warp][head].x, largest);
-        const float2 value = *reinterpret_cast<const float2*>(&shared.warps.values[warp][head][pair % (D / 2) * 2]);
-        sum.x = fmaf(weight, value.x, sum.x);
-        sum.y = fmaf(weight, value.y, sum.y);
-      }
-      sendTo(pair / slice, &shared.parts[rank][pair % slice], sum, &shared.given);
-    }
-    waitForSent(&shared.given);
-  }
-
-  PHSA_DEVICE void putOut(int pair, float2 sum, float2 merged) const {
-    const float share = merged.y > 0.0f ? 1.0f / merged.y : 0.0f;
-    reinterpret_cast<uint32_t*>(params.out)[firstRow * (D / 2) + pair] = roundToBf16(sum.x * share, sum.y * share);
-    if (pair % (D / 2) == 0) params.lse[firstRow + pair / (D / 2)] = merged.y == 0.0f ? -INFINITY : (merged.x + log2f(merged.y)) * 0.693147181f;
-  }
-
-  /** Adds up this thread block's slice: the result, or a part of it. */
-  PHSA_DEVICE void mergeSlice(int cluster, int clusters) const {
-    for (int index = threadIdx.x; index < slice; index += kThreads) {
-      const int pair = rank * slice + index;
-      if (pair >= group * (D / 2)) break;
-      const int head = pair / (D / 2);
-      const float2 merged = merge<C>([&](int part) { return shared.sums[part][head]; });
-      float2 sum{0.0f, 0.0f};
-#pragma unroll
-      for (int part = 0; part < C; part++) {
-        const float weight = shiftedExp2(shared.sums[part][head].x, merged.x);
-        sum.x = fmaf(weight, shared.parts[part][index].x, sum.x);
-        sum.y = fmaf(weight, shared.parts[part][index].y, sum.y);
-      }
-      if (clusters == 1) {
-        putOut(pair, sum, merged);
-      } else {
-        valuesOf(cluster)[pair] = sum;
-        if (pair % (D / 2) == 0) sumsOf(cluster)[head] = merged;
-      }
-    }
+  /** Leaves two values of one cluster of several, and with the first ones its head's sums. */
+  PHSA_DEVICE void leave(int cluster, int pair, float2 sum, float2 merged) const {
+    valuesOf(cluster)[pair] = sum;
+    if (pair % (D / 2) == 0) sumsOf(cluster)[pair / (D / 2)] = merged;
   }
 
   /** Merges the parts of all clusters. */
   PHSA_DEVICE void mergeClusters(int clusters) const {
     if (threadIdx.x < group) {
       const int head = threadIdx.x;
-      const float2 merged = merge<kMostClusters>([&](int part) { return part < clusters ? __ldcg(sumsOf(part) + head) : float2{-INFINITY, 0.0f}; });
+      const float2 merged = mergeSums<kMostClusters>([&](int part) { return part < clusters ? __ldcg(sumsOf(part) + head) : float2{-INFINITY, 0.0f}; });
       shared.merged[head] = merged;
       for (int part = 0; part < clusters; part++) shared.weights[part][head] = shiftedExp2(__ldcg(sumsOf(part) + head).x, merged.x);
     }
@@ -130,33 +58,9 @@ struct DecodeUnit {
         sum.x = fmaf(shared.weights[part][head], value.x, sum.x);
         sum.y = fmaf(shared.weights[part][head], value.y, sum.y);
       }
-      putOut(pair, sum, shared.merged[head]);
+      putOut<D>(params, firstRow, pair, sum, shared.merged[head]);
     }
   }
-};
-
-/** What a query sees whatever is chosen: first tokens and local window, or everything. */
-struct ForcedRuns {
-  int sequence;
-  int position;
-  int initEnd;
-  int localStart;
-  int count;
-
-  PHSA_DEVICE ForcedRuns(const Rules& rules, const Query& query) : sequence(query.sequence), position(query.position) {
-    const bool dense = position < query.denseBelow;
-    initEnd = dense ? 0 : min(rules.initBlocks * rules.blockSize, position + 1);
-    localStart = dense ? 0 : candidateBlocks(rules, position, query.denseBelow).end * rules.blockSize;
-    count = initEnd + max(0, position + 1 - localStart);
-  }
-
-  /** The run that begins with a token; none where that is -1. */
-  PHSA_DEVICE Run from(const Sequences& sequences, int first) const {
-    if (first < 0 || first > position) return Run{0, 0};
-    return Run{static_cast<int>(keyRow(sequences, sequence, first)), min(kRun, position + 1 - first)};
-  }
-
-  PHSA_DEVICE int tokenAt(int index, int end) const { return index >= end ? -1 : index < initEnd ? index : localStart + index - initEnd; }
 };
 
 /** Brings a sequence's page table near, for who reads it later. */
@@ -182,13 +86,12 @@ PHSA_DEVICE void attendDecode(const AttendPagedParams& params) {
   const int row = part % units / rules.kvHeads;
   const int group = rules.heads / rules.kvHeads;
   const int64_t firstRow = static_cast<int64_t>(row) * rules.heads + kvHead * group;
-  const int slice = group * (D / 2) / C;
-  const DecodeUnit<D, N, C> unit{params, shared, part % units, firstRow, group, rank, slice};
+  const DecodeUnit<D, N, C> unit{params, shared, part % units, firstRow, group};
   const Query query = findPagedQuery(sequences, rules, row);
   if (query.sequence < 0) {
     waitForKernelBefore();
     if (cluster > 0 || rank > 0) return;
-    for (int pair = threadIdx.x; pair < group * (D / 2); pair += kThreads) unit.putOut(pair, float2{0.0f, 0.0f}, float2{-INFINITY, 0.0f});
+    for (int pair = threadIdx.x; pair < group * (D / 2); pair += kThreads) putOut<D>(params, firstRow, pair, float2{0.0f, 0.0f}, float2{-INFINITY, 0.0f});
     return;
   }
   const ForcedRuns forced(rules, query);
@@ -196,12 +99,8 @@ PHSA_DEVICE void attendDecode(const AttendPagedParams& params) {
   const int most = forced.count + (chooses ? rules.topK * rules.blockSize : 0);
   const int clusters = min(params.splits, (most + C * params.leastKeys - 1) / (C * params.leastKeys));
   if (cluster >= clusters) return;
-  if (threadIdx.x == 0) {
-    initBarrier(sharedAddress(&shared.given), 1);
-    fenceBarrierInit();
-    expectBytes(sharedAddress(&shared.given), C * (slice + group) * sizeof(float2));
-  }
-  __syncwarp();
+  using Merge = ClusterMerge<D, N, C, kWarps>;
+  Merge::expect(shared.cluster, group);
   arriveAtCluster();
   PagedAttention<D, N, kWarps> attention(params, row, kvHead);
   const int block = cluster * C + rank;
@@ -221,8 +120,12 @@ PHSA_DEVICE void attendDecode(const AttendPagedParams& params) {
     addShare(visible.chosen() * rules.blockSize, [&](int index, int end) { return visible.chosenToken(rules, index, end); });
   }
   attention.leave(shared.warps);
-  unit.giveSlices();
-  unit.mergeSlice(cluster, clusters);
+  const Merge merge(shared.warps, shared.cluster, group);
+  merge.give();
+  merge.eachMerged([&](int pair, float2 sum, float2 merged) {
+    if (clusters == 1) putOut<D>(params, firstRow, pair, sum, merged);
+    else unit.leave(cluster, pair, sum, merged);
+  });
   if (clusters > 1 && arriveLast(params.arrivals + unit.unit, clusters * C)) unit.mergeClusters(clusters);
 }
 

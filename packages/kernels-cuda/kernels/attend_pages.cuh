@@ -103,12 +103,82 @@ struct VisibleRuns {
   }
 };
 
+/** What a query sees whatever is chosen: first tokens and local window, or everything. */
+struct ForcedRuns {
+  int sequence;
+  int position;
+  int initEnd;
+  int localStart;
+  int count;
+
+  PHSA_DEVICE ForcedRuns(const Rules& rules, const Query& query) : sequence(query.sequence), position(query.position) {
+    const bool dense = position < query.denseBelow;
+    initEnd = dense ? 0 : min(rules.initBlocks * rules.blockSize, position + 1);
+    localStart = dense ? 0 : candidateBlocks(rules, position, query.denseBelow).end * rules.blockSize;
+    count = initEnd + max(0, position + 1 - localStart);
+  }
+
+  /** The run that begins with a token; none where that is -1. */
+  PHSA_DEVICE Run from(const Sequences& sequences, int first) const {
+    if (first < 0 || first > position) return Run{0, 0};
+    return Run{static_cast<int>(keyRow(sequences, sequence, first)), min(kRun, position + 1 - first)};
+  }
+
+  PHSA_DEVICE int tokenAt(int index, int end) const { return index >= end ? -1 : index < initEnd ? index : localStart + index - initEnd; }
+};
+
+/** Largest score and sum above it of `Count` parts. */
+template <int Count, typename SumOf>
+PHSA_DEVICE float2 mergeSums(SumOf sumOf) {
+  float2 sums[Count];
+  float largest = -INFINITY;
+#pragma unroll
+  for (int part = 0; part < Count; part++) {
+    sums[part] = sumOf(part);
+    largest = fmaxf(largest, sums[part].x);
+  }
+  float total = 0.0f;
+#pragma unroll
+  for (int part = 0; part < Count; part++) total += sums[part].y * shiftedExp2(sums[part].x, largest);
+  return float2{largest, total};
+}
+
 /** What the warps of a thread block leave for it to merge. */
 template <int D, int N, int Warps>
 struct alignas(16) WarpParts {
   float values[Warps][8 * N][D];  // sums of values, not divided
   float2 sums[Warps][8 * N];      // largest score in base 2, sum of exponentials above it
+
+  /** Of all warps, for a head. */
+  PHSA_DEVICE float2 mergedSums(int head) const {
+    return mergeSums<Warps>([&](int warp) { return sums[warp][head]; });
+  }
+
+  /** Two neighbouring dimensions of a head, of all warps, above the largest score of all. @param pair head x D / 2 + dimension / 2 */
+  PHSA_DEVICE float2 mergedValues(int pair) const {
+    const int head = pair / (D / 2);
+    float largest = -INFINITY;
+#pragma unroll
+    for (int warp = 0; warp < Warps; warp++) largest = fmaxf(largest, sums[warp][head].x);
+    float2 sum{0.0f, 0.0f};
+#pragma unroll
+    for (int warp = 0; warp < Warps; warp++) {
+      const float weight = shiftedExp2(sums[warp][head].x, largest);
+      const float2 value = *reinterpret_cast<const float2*>(&values[warp][head][pair % (D / 2) * 2]);
+      sum.x = fmaf(weight, value.x, sum.x);
+      sum.y = fmaf(weight, value.y, sum.y);
+    }
+    return sum;
+  }
 };
+
+/** Writes two dimensions of a row of out, [.., D], and with the first ones its lse. @param pair of the rows from `firstRow` on, see mergedValues */
+template <int D>
+PHSA_DEVICE void putOut(const AttendPagedParams& params, int64_t firstRow, int pair, float2 sum, float2 merged) {
+  const float share = merged.y > 0.0f ? 1.0f / merged.y : 0.0f;
+  reinterpret_cast<uint32_t*>(params.out)[firstRow * (D / 2) + pair] = roundToBf16(sum.x * share, sum.y * share);
+  if (pair % (D / 2) == 0) params.lse[firstRow + pair / (D / 2)] = merged.y == 0.0f ? -INFINITY : (merged.x + log2f(merged.y)) * 0.693147181f;
+}
 
 /** A warp of `Warps` that share the keys of a thread block. */
 template <int D, int N, int Warps>
@@ -173,10 +243,9 @@ struct PagedAttention {
     }
   }
 
-  /** Adds two runs of keys. */
-  PHSA_DEVICE void add(const Run (&runs)[2]) {
-    const bf16* k = static_cast<const bf16*>(params.k);
-    const bf16* v = static_cast<const bf16*>(params.v);
+  /** Adds two runs of the keys in pages, or of others [.., Hkv, D]. */
+  PHSA_DEVICE void add(const Run (&runs)[2]) { add(runs, static_cast<const bf16*>(params.k), static_cast<const bf16*>(params.v)); }
+  PHSA_DEVICE void add(const Run (&runs)[2], const bf16* k, const bf16* v) {
     const int g = laneIndex() / 4;
     const int c = laneIndex() % 4;
     uint4 keys[2][D / 32];

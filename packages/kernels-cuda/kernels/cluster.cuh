@@ -16,6 +16,8 @@ PHSA_DEVICE int clusterRank() {
 
 /** Half of a barrier of the cluster: `waitForCluster` returns when all its threads have come here. Nothing is ordered but that. */
 PHSA_DEVICE void arriveAtCluster() { asm volatile("barrier.cluster.arrive.relaxed.aligned;\n" ::: "memory"); }
+/** The same where those who wait may then write what this thread has read. */
+PHSA_DEVICE void arriveAtClusterAfterReads() { asm volatile("barrier.cluster.arrive.release.aligned;\n" ::: "memory"); }
 PHSA_DEVICE void waitForCluster() { asm volatile("barrier.cluster.wait.aligned;\n" ::: "memory"); }
 
 /** Address of this thread block's `target` in the shared memory of another one. */

@@ -1,19 +1,11 @@
-// heads_rope.cu: RMS norm of the heads of a few tokens' queries and keys and their rotary positions, in place, by one launch; and weights on their way to L2.
+// heads_rope.cu: RMS norm of the heads of a few tokens' queries and keys and their rotary positions, in place, by one launch.
 //
-// A warp owns a head's row: a lane has elements D / 2 apart. The thread blocks behind those read nothing: they name the weights that products will want soon,
-// so that memory is busy while attention waits for single loads. Bound: latency. Numerics: f32, one rounding on store; angles come as a table.
+// A warp owns a head's row: a lane has elements D / 2 apart. Bound: latency. Numerics: f32, one rounding on store; angles come as a table.
 #include "elements.cuh"
 #include "overlap.cuh"
 #include "row_groups.cuh"
 
-/** Memory that is wanted soon, a multiple of 16 bytes. */
-struct Upcoming {
-  const void* data;
-  int64_t bytes;
-};
-
 struct HeadsRopeParams {
-  Upcoming upcoming[4];
   void* q;               // [T, heads, D]
   void* k;               // [T, kvHeads, D]
   const void* qNorm;     // [D]
@@ -25,38 +17,14 @@ struct HeadsRopeParams {
   int heads;
   int kvHeads;
   int headDim;           // D
-  int rowBlocks;         // thread blocks that have rows
   float epsilon;
 };
 
 /** Pairs of a lane at most: head dimensions up to 128. */
 constexpr int kLanePairs = 2;
-/** Bytes of one prefetch: UPCOMING_BYTES of few-rows.ts. */
-constexpr int64_t kUpcomingBytes = 4096;
-
-/** Begins to bring memory to L2 (compute capability 9.0; elsewhere this does nothing): a multiple of 16 bytes. */
-PHSA_DEVICE void bringToL2(const void* data, uint32_t bytes) {
-#if !defined(PHSA_EMULATION) && defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 900
-  asm volatile("cp.async.bulk.prefetch.L2.global [%0], %1;\n" ::"l"(data), "r"(bytes) : "memory");
-#endif
-}
-
-PHSA_DEVICE void bringUpcoming(const HeadsRopeParams& params) {
-  const int64_t first = static_cast<int64_t>(blockIdx.x - params.rowBlocks) * kRowThreads + threadIdx.x;
-  const int64_t stride = static_cast<int64_t>(gridDim.x - params.rowBlocks) * kRowThreads;
-  for (const Upcoming& upcoming : params.upcoming) {
-    for (int64_t at = first * kUpcomingBytes; at < upcoming.bytes; at += stride * kUpcomingBytes) {
-      bringToL2(static_cast<const unsigned char*>(upcoming.data) + at, static_cast<uint32_t>(min(kUpcomingBytes, upcoming.bytes - at)));
-    }
-  }
-}
 
 template <typename T>
 PHSA_DEVICE void headsRope(const HeadsRopeParams& params) {
-  if (static_cast<int>(blockIdx.x) >= params.rowBlocks) {
-    bringUpcoming(params);
-    return;
-  }
   const int all = params.heads + params.kvHeads;
   const int row = blockIdx.x * kRowWarps + warpIndex();
   const bool isRow = row < params.tokens * all;

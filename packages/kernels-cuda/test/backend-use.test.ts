@@ -239,6 +239,7 @@ test('a disposed backend says so, whatever is called', async () => {
     () => paged.append(cache, tensor, tensor, rows, batch),
     () => paged.selectBlocks(cache, tensor, batch),
     () => paged.attend(cache, tensor, rows, batch),
+    () => paged.step?.(cache, { q: tensor, k: tensor, v: tensor, marks: rows }, batch),
   ]
   for (const call of calls) expect(call, call.toString()).toThrow(disposed)
   await expect(memory.download(tensor)).rejects.toThrow(disposed)

@@ -61,10 +61,10 @@ test('an empty grid launches nothing', () => {
   expect(driver.launches).toEqual([])
 })
 
-test('shared memory above 48 KB is asked for once', () => {
+test('dynamic shared memory is asked for where it grows', () => {
   const { driver, device } = open()
   for (const sharedBytes of [48 * 1024, 70_000, 70_000, 60_000]) device.launch({ ...launch, sharedBytes })
-  expect(driver.calls.filter((call) => call === 'cuFuncSetAttribute')).toHaveLength(1)
+  expect(driver.calls.filter((call) => call === 'cuFuncSetAttribute')).toHaveLength(2)
   expect(() => device.launch({ ...launch, sharedBytes: 300_000 })).toThrow('cuFuncSetAttribute')
 })
 

@@ -4,6 +4,7 @@ import { rulesOf } from '../src/attention/call-params.js'
 import type { KernelMemory } from '../src/attention/kernel-host.js'
 import type { KernelLaunch } from '../src/driver/kernel-launch.js'
 import { attendPaged } from '../src/paged/attend-paged.js'
+import { decodeStep, hasDecodeStep } from '../src/paged/decode-step.js'
 import { hasSelectPaged, selectPaged } from '../src/paged/select-paged.js'
 import { HOPPER_SPEC } from './hopper-spec.js'
 
@@ -47,6 +48,29 @@ test.each<[string, Partial<Call>]>([
   const launches = launchesOf(call).filter(({ kernel }) => kernel.startsWith('attend'))
   expect(launches.map(({ kernel }) => kernel)).toEqual([kernel])
   expect(launches[0].overlaps).toEqual(['select_'])
+})
+
+test.each<[string | undefined, number, Partial<Call>]>([
+  ['attend_step_sm90_d128_c8', 8, {}],
+  ['attend_step_sm90_d128_c4', 4, { sequences: 4 }],
+  ['attend_step_sm90_d128_c2', 2, { sequences: 8 }],
+  ['attend_step_d128', 1, { sequences: 64 }],
+  ['attend_step_d128', 1, { kernels: AMPERE }],
+  ['attend_step_sm90_d128_c8', 8, { change: denseSpec(HOPPER_SPEC) }],
+  [undefined, 0, { queries: 2 }],
+  [undefined, 0, { keys: 8193 }],
+  [undefined, 0, { change: { blockSize: 8 }, keys: 4104 }],
+  [undefined, 0, { change: { heads: 128 } }],
+  [undefined, 0, { change: { score: 'overlap' } }],
+])('a step at once is by %s, %d thread blocks a query and KV head, for %j', (kernel, blocks, call) => {
+  const { device, spec, batch, common, launches } = callOf({ keys: 1088, ...call })
+  const cache = { keyPages: 256n, valuePages: 256n, reps: 256n, markedSums: 256n, marked: 256n, halfReps: 256n, arrivals: 256n }
+  expect(hasDecodeStep(device, spec, batch)).toBe(kernel !== undefined)
+  if (kernel === undefined) return
+  decodeStep(device, spec, batch, cache, { ...common, k: 256n, v: 256n, marks: 256n, lambda: 256n, out: 256n, lse: 256n })
+  expect(launches).toMatchObject([
+    { kernel, grid: [8 * blocks * batch.sequences, 1, 1], sharedBytes: 2 * 80 * 4, overlaps: ['heads_rope'] },
+  ])
 })
 
 test('a few queries share the GPU, many have a thread block each', () => {
@@ -149,7 +173,14 @@ interface Call {
 }
 
 /** What selectPaged and attendPaged launch on a GPU whose kernels match. */
-function launchesOf({ change = {}, sequences = 1, queries = 1, keys = 32768, kernels = HOPPER, free = 2 ** 40 }: Partial<Call>) {
+function launchesOf(call: Partial<Call>) {
+  const { device, memory, spec, batch, common, launches } = callOf(call)
+  selectPaged(device, memory, spec, batch, { ...common, reps: 256n })
+  attendPaged(device, memory, spec, batch, { ...common, k: 256n, v: 256n, out: 256n, lse: 256n })
+  return launches
+}
+
+function callOf({ change = {}, sequences = 1, queries = 1, keys = 32768, kernels = HOPPER, free = 2 ** 40 }: Partial<Call>) {
   const spec = { ...HOPPER_SPEC, ...change }
   const launches: KernelLaunch[] = []
   const device = {
@@ -199,7 +230,5 @@ function launchesOf({ change = {}, sequences = 1, queries = 1, keys = 32768, ker
     },
     rules: rulesOf(spec),
   }
-  selectPaged(device, memory, spec, batch, { ...common, reps: 256n })
-  attendPaged(device, memory, spec, batch, { ...common, k: 256n, v: 256n, out: 256n, lse: 256n })
-  return launches
+  return { device, memory, spec, batch, common, launches }
 }

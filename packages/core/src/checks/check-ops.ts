@@ -92,7 +92,7 @@ export function checkAdd(owner: TensorOwner, a: Tensor, b: Tensor): void {
 
 /** Checks `projectHeads`. */
 export function checkProjectHeads(owner: TensorOwner, input: ProjectHeadsInput): void {
-  const { x, norm, q, k, v, qNorm, kNorm, positions, rope, upcoming = [] } = input
+  const { x, norm, q, k, v, qNorm, kNorm, positions, rope } = input
   checkTensor(owner, 'x', x, [-1, -1], FLOAT_DTYPES)
   const [tokens, width] = x.shape
   checkTensor(owner, 'norm', norm, [width], [x.dtype, 'f32'])
@@ -109,7 +109,6 @@ export function checkProjectHeads(owner: TensorOwner, input: ProjectHeadsInput):
   checkTensor(owner, 'positions', positions, [tokens], 'i32')
   checkTensor(owner, 'rope.cos', rope.cos, [-1, headDim / 2], besides(x.dtype))
   checkTensor(owner, 'rope.sin', rope.sin, rope.cos.shape, besides(x.dtype))
-  for (const [index, tensor] of upcoming.entries()) checkTensor(owner, `upcoming[${index}]`, tensor, tensor.shape, FLOAT_DTYPES)
 }
 
 /** Checks `finishLayer`. */

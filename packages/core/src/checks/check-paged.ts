@@ -1,4 +1,4 @@
-import type { PagedBatch, PagedCache, PagedCacheOptions } from '../contract/paged-attention.js'
+import type { PagedBatch, PagedCache, PagedCacheOptions, PagedTokens } from '../contract/paged-attention.js'
 import type { Tensor } from '../contract/tensor.js'
 import { BackendMismatchError } from '../errors/backend-mismatch-error.js'
 import { ShapeError } from '../errors/shape-error.js'
@@ -44,6 +44,12 @@ export function checkPagedAttend(owner: TensorOwner, cache: PagedCache, q: Tenso
   const { spec } = cache.options
   checkPagedSelect(owner, cache, q, batch)
   checkTensor(owner, 'selected', selected, [spec.kvHeads, batch.queryTokens, batch.maxTopK], 'i32')
+}
+
+/** Checks the arguments of `PagedAttention.step`. */
+export function checkPagedStep(owner: TensorOwner, cache: PagedCache, { q, k, v, marks }: PagedTokens, batch: PagedBatch): void {
+  checkAppend(owner, cache, k, v, marks, batch)
+  checkPagedSelect(owner, cache, q, batch)
 }
 
 function checkCacheOwner(owner: TensorOwner, cache: PagedCache): void {

@@ -36,8 +36,6 @@ export interface ProjectHeadsInput {
   readonly positions: Tensor
   readonly rope: RopeTable
   readonly epsilon: number
-  /** Weights that calls soon to come will read: a hint, for backends that can bring them closer meanwhile. */
-  readonly upcoming?: readonly Tensor[]
 }
 
 /** Queries [T, Hq, D] and keys [T, Hkv, D] after norm and rotation, and values [T, Hkv, D]. */

@@ -53,6 +53,23 @@ export interface PagedBatch {
   readonly denseBelow: Tensor
 }
 
+/** The new tokens of a step. */
+export interface PagedTokens {
+  /** [Tq, Hq, D] */
+  readonly q: Tensor
+  /** [Tq, Hkv, D] */
+  readonly k: Tensor
+  readonly v: Tensor
+  /** f32 [Tq]: 1 for a token that counts in the punctuation branch, else 0. */
+  readonly marks: Tensor
+}
+
+/** What a whole step of attention gives. */
+export interface PagedStepOutput extends AttendOutput {
+  /** i32 [Hkv, Tq, K] */
+  readonly selected: Tensor
+}
+
 /**
  * The same attention where keys lie in pages (spec 6). Any split of a sequence into steps gives the same result up to rounding, `selected` in
  * f32 exactly. Against the packed form, whose sums round otherwise, `selected` agrees by the rule of spec 11.
@@ -73,4 +90,10 @@ export interface PagedAttention {
 
   /** After `append`: attention of the new queries over their visible cached keys. */
   attend(cache: PagedCache, q: Tensor, selected: Tensor, batch: PagedBatch): AttendOutput
+
+  /**
+   * The three above at once, where the backend has that for the case, as of one query a sequence; otherwise undefined, and nothing is done.
+   * `attendStep` composes it then.
+   */
+  step?(cache: PagedCache, tokens: PagedTokens, batch: PagedBatch): PagedStepOutput | undefined
 }

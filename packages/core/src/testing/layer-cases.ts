@@ -34,7 +34,7 @@ export function layerCases(): OpCase[] {
   return SHAPES.flatMap((shape) => [headsCase(shape), endCase(shape)])
 }
 
-function headsCase({ tokens, width, heads, kvHeads, headDim, inner }: LayerShape): OpCase {
+function headsCase({ tokens, width, heads, kvHeads, headDim }: LayerShape): OpCase {
   const angles = Array.from({ length: (POSITIONS * headDim) / 2 }, (_, index) => index / 7)
   const table = (of: (angle: number) => number): OpTensor => ({
     data: Float32Array.from(angles, of),
@@ -54,14 +54,10 @@ function headsCase({ tokens, width, heads, kvHeads, headDim, inner }: LayerShape
       positions: integers(Array.from({ length: tokens }, (_, token) => (5 * token + 3) % POSITIONS)),
       cos: table(Math.cos),
       sin: table(Math.sin),
-      upcoming: random('upcoming', [inner, width]),
     },
     accumulators: {},
-    run: (ops, { x, norm, q, k, v, qNorm, kNorm, positions, cos, sin, upcoming }, memory) => ({
-      ...projectHeads(
-        { ops, memory },
-        { x, norm, q, k, v, qNorm, kNorm, positions, rope: { cos, sin }, epsilon: EPSILON, upcoming: [upcoming] },
-      ),
+    run: (ops, { x, norm, q, k, v, qNorm, kNorm, positions, cos, sin }, memory) => ({
+      ...projectHeads({ ops, memory }, { x, norm, q, k, v, qNorm, kNorm, positions, rope: { cos, sin }, epsilon: EPSILON }),
     }),
   }
 }

@@ -36,6 +36,16 @@ export function pagedCases(): PagedCase[] {
         schedules: { whole: [[2077]], 'decode at the end': [[2070], [1], [1], [5]] },
       },
     ),
+    // More candidates than a warp has lanes, two each, at heads of a whole model.
+    pagedCase(
+      'decode-many-blocks-d128',
+      { ...BASE_SPEC, headDim: 128, blockSize: 8, initTokens: 8, localTokens: 16, topK: 5 },
+      [640, 90].map((length) => ({ length, topK: 5, denseBelow: 0 })),
+      {
+        dtypes: ['bf16'],
+        schedules: { 'decode at the end': [[631, 81], ...Array.from({ length: 9 }, () => [1, 1])] },
+      },
+    ),
     // A dense layer of a sparse model: the batch asks for blocks and there are none to choose.
     pagedCase('dense-layer', denseSpec(BASE_SPEC), mixed(), {
       schedules: {

@@ -1,3 +1,4 @@
+import type { AttentionBackend } from '../contract/attention-backend.js'
 import type { PagedBatch, PagedCache } from '../contract/paged-attention.js'
 import { RandomStream } from '../random-stream.js'
 import type { TestedDType } from './attention-case.js'
@@ -43,8 +44,8 @@ async function runPagedCase({ backend, reference }: CaseContext, pagedCase: Page
     fillPages(probe, cache, pagedCase.pagesHold)
     const checks: TensorCheck[] = []
     let first: readonly PagedResult[] | undefined
-    for (const [index, [name, steps]] of Object.entries(pagedCase.schedules).entries()) {
-      const run = { pagedCase, spec, cache, oracles, pages: assignPages(pagedCase, pagedCase.seed + index) }
+    for (const [index, { name, steps, atOnce }] of runsOf(backend, pagedCase, dtype).entries()) {
+      const run = { pagedCase, spec, cache, oracles, pages: assignPages(pagedCase, pagedCase.seed + index), atOnce }
       const { results, checks: layoutChecks } = await runSchedule(backend, run, steps)
       const found = [...layoutChecks]
       for (const [sequence, result] of results.entries()) {
@@ -58,6 +59,13 @@ async function runPagedCase({ backend, reference }: CaseContext, pagedCase: Page
   } finally {
     probe.dispose()
   }
+}
+
+/** Each schedule, and where the backend takes steps at once, which is for 16 bits, those with decoding in them once more. */
+function runsOf({ paged }: AttentionBackend, { schedules }: PagedCase, dtype: TestedDType) {
+  const runs = Object.entries(schedules).map(([name, steps]) => ({ name, steps, atOnce: false }))
+  const decodes = runs.filter(({ steps }) => paged.step && dtype !== 'f32' && steps.some((counts) => Math.max(...counts) === 1))
+  return [...runs, ...decodes.map(({ name, steps }) => ({ name: `${name}, at once`, steps, atOnce: true }))]
 }
 
 /** Inputs of each sequence by itself; a shared beginning is copied from the sequence that owns it. */

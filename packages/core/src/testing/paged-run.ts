@@ -1,12 +1,14 @@
 import type { AttentionSpec } from '../contract/attention-spec.js'
 import type { PagedBatch, PagedCache } from '../contract/paged-attention.js'
-import type { HostArray } from '../contract/tensor.js'
+import type { HostArray, Tensor } from '../contract/tensor.js'
 import { RandomStream } from '../random-stream.js'
 import type { AttentionOracle } from './attention-oracle.js'
-import { padRows, usedRows } from './padded-rows.js'
+import { padRows, type RowShape, usedRows } from './padded-rows.js'
 import type { PagedCase } from './paged-case.js'
 import { Probe } from './probe.js'
+import { relativeCheck } from './relative-error.js'
 import type { TensorCheck } from './tensor-check.js'
+import { tolerancesFor } from './tolerances.js'
 
 /** What a schedule gave for one sequence: all its own rows in order, as one prefill would return them. */
 export interface PagedResult {
@@ -27,6 +29,8 @@ export interface PagedRun {
   readonly pages: readonly (readonly number[])[]
   /** Expected values of each sequence. */
   readonly oracles: readonly AttentionOracle[]
+  /** Whether steps are taken by `PagedAttention.step` where the backend has that. */
+  readonly atOnce: boolean
 }
 
 /** Pages that the case's sequences need, shared ones counted for each. */
@@ -127,11 +131,14 @@ async function runStep(
   eachSelectedRow(run, sources, maxTopK, (place, sequence, first, topK) => given.set(chosen[sequence].subarray(first, first + topK), place))
   const selectedRows = { ...rows, groups: kvHeads, width: maxTopK }
   const selected = probe.input('selected', padRows(given, selectedRows, -1), [kvHeads, rows.capacity, maxTopK], 'i32')
-  const downloads = await probe.call(() => {
-    paged.append(cache, k, v, marks, batch)
-    const own = paged.selectBlocks(cache, q, batch)
-    const { out, lse } = paged.attend(cache, q, selected, batch)
-    return { own, out, lse }
+  const downloads = await probe.call((): Record<string, Tensor> => {
+    const step = run.atOnce ? paged.step?.(cache, { q, k, v, marks }, batch) : undefined
+    if (!step) paged.append(cache, k, v, marks, batch)
+    const own = step?.selected ?? paged.selectBlocks(cache, q, batch)
+    const attended = { own, ...paged.attend(cache, q, selected, batch) }
+    if (!step) return attended
+    const { out, lse } = paged.attend(cache, q, own, batch)
+    return { ...attended, stepOut: step.out, stepLse: step.lse, ownOut: out, ownLse: lse }
   })
   const out = usedRows('out', downloads.out, { ...rows, width: heads * headDim }, 0)
   const lse = usedRows('lse', downloads.lse, { ...rows, width: heads }, Number.NEGATIVE_INFINITY)
@@ -147,7 +154,26 @@ async function runStep(
     if (rest.some((block) => block !== -1))
       unused.push({ name: 'selected beyond topK', measured: 1, bound: 0, ok: false, detail: `sequence ${sequence} has ${rest}` })
   })
-  return [...out.checks, ...lse.checks, ...own.checks, ...unused, ...(await probe.canaries())]
+  const stepped = downloads.stepOut ? stepChecks(downloads, rows, spec) : []
+  return [...out.checks, ...lse.checks, ...own.checks, ...unused, ...stepped, ...(await probe.canaries())]
+}
+
+/** A step at once against attention by itself, after the same choice. */
+function stepChecks(
+  downloads: Record<string, HostArray>,
+  rows: Omit<RowShape, 'width'>,
+  { heads, headDim, dtype }: AttentionSpec,
+): TensorCheck[] {
+  const { relative } = tolerancesFor(dtype)
+  const used = (name: string, width: number, rest: number) => usedRows(name, downloads[name], { ...rows, width }, rest)
+  const out = used('stepOut', heads * headDim, 0)
+  const lse = used('stepLse', heads, Number.NEGATIVE_INFINITY)
+  return [
+    ...out.checks,
+    ...lse.checks,
+    relativeCheck('step out', out.used, used('ownOut', heads * headDim, 0).used, relative),
+    relativeCheck('step lse', lse.used, used('ownLse', heads, Number.NEGATIVE_INFINITY).used, relative),
+  ]
 }
 
 /** For each KV head and row: its place in the step's `selected` and the first entry in the sequence's own. */

@@ -385,3 +385,6 @@ export const AttendPagedParams = {
   splits: 'i32',
   leastKeys: 'i32',
 } as const
+
+/** Of attend_step and attend_step_sm90. */
+export const DecodeStepParams = { attention: AttendPagedParams, tokens: AppendParams, selected: 'pointer', capacity: 'i32' } as const

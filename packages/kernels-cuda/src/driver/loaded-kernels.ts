@@ -10,8 +10,6 @@ export interface LoadedKernel {
   sharedBytes: number
 }
 
-/** Dynamic shared memory that every kernel may take; more must be asked for. */
-const DEFAULT_SHARED_BYTES = 48 * 1024
 /** CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES */
 const MAX_DYNAMIC_SHARED_SIZE_BYTES = 8
 /** CU_FUNC_ATTRIBUTE_NON_PORTABLE_CLUSTER_SIZE_ALLOWED: clusters of more than eight thread blocks. */
@@ -111,7 +109,8 @@ export class LoadedKernels {
     if (BESIDE_OTHERS.some((beginning) => name.startsWith(beginning))) {
       this.#check('cuFuncSetAttribute', this.#driver.cuFuncSetAttribute(handle[0], SHARED_MEMORY_CARVEOUT, 100))
     }
-    return { handle: handle[0], sharedBytes: DEFAULT_SHARED_BYTES }
+    // What every kernel may take without asking, 48 KB, is less by what it declares itself, which is not known here.
+    return { handle: handle[0], sharedBytes: 0 }
   }
 
   #load(module: KernelModule): Handle {

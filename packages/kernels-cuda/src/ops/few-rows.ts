@@ -16,8 +16,8 @@ const MOST_TILES = 4
 const MOST_WEIGHT_BYTES = 96 * 1024
 /** Shared memory that the kernels declare by themselves, and what the driver takes of a thread block's. */
 const OTHER_SHARED_BYTES = 2048
-/** Rows at most: each 16 read the weights from shared memory once more. */
-const MOST_ROWS = 64
+/** Rows at most, as measured on an H200: each 16 read the weights from shared memory once more, and a library's products catch up. */
+const MOST_ROWS: Readonly<Record<FewRowsForm, number>> = { normed: 64, added: 16, gated: 16 }
 
 /** What these products need of a device. */
 export interface FewRowsDevice extends KernelDevice {
@@ -61,7 +61,7 @@ interface Shares {
  */
 export function takesFewRows(device: FewRowsDevice, form: FewRowsForm, rows: number, depth: number, columns: readonly number[]): boolean {
   const isEven = [depth, ...columns].every((extent) => extent > 0 && extent % 8 === 0)
-  if (rows > MOST_ROWS || !isEven || !device.hasKernel(kernelOf(form, 1))) return false
+  if (rows > MOST_ROWS[form] || !isEven || !device.hasKernel(kernelOf(form, 1))) return false
   return hasRoom(device, sharesOf(device, form, rows, depth, tileCount(form, columns)))
 }
 

@@ -1,13 +1,4 @@
-import {
-  bytesPerElement,
-  checkFinishLayer,
-  checkProjectHeads,
-  elementCount,
-  type ModelOps,
-  type ProjectedHeads,
-  type ProjectHeadsInput,
-  type Tensor,
-} from '@phsa/core'
+import { checkFinishLayer, checkProjectHeads, type ModelOps, type ProjectedHeads, type ProjectHeadsInput, type Tensor } from '@phsa/core'
 import type { KernelMemory } from '../attention/kernel-host.js'
 import { packParams } from '../attention/param-layout.js'
 import { type FewRowsDevice, multiplyFewRows, takesFewRows } from './few-rows.js'
@@ -18,10 +9,6 @@ const THREADS = 256
 const WARPS = 8
 /** kLanePairs of heads_rope.cu: two pairs a lane. */
 const MOST_HEAD_DIM = 128
-/** Tensors of `HeadsRopeParams`. */
-const MOST_UPCOMING = 4
-/** Bytes that a thread asks for at once: kUpcomingBytes of heads_rope.cu. */
-const UPCOMING_BYTES = 4096
 
 /** Both halves of a layer for a few tokens in bf16, two and three launches, each of which begins while the one in front still runs. */
 export function layerHalvesOps(device: FewRowsDevice, memory: KernelMemory): Pick<ModelOps, 'projectHeads' | 'finishLayer'> {
@@ -30,20 +17,12 @@ export function layerHalvesOps(device: FewRowsDevice, memory: KernelMemory): Pic
   function rotate(input: ProjectHeadsInput, { q, k }: ProjectedHeads): void {
     const [tokens, heads, headDim] = q.shape
     const kvHeads = k.shape[1]
-    const upcoming = (input.upcoming ?? []).slice(0, MOST_UPCOMING).map((tensor) => ({
-      data: memory.address(tensor),
-      // Whole vectors of 16 bytes.
-      bytes: Math.floor((elementCount(tensor.shape) * bytesPerElement[tensor.dtype]) / 16) * 16,
-    }))
-    const rowBlocks = Math.ceil((tokens * (heads + kvHeads)) / WARPS)
-    const pieces = upcoming.reduce((sum, { bytes }) => sum + Math.ceil(bytes / UPCOMING_BYTES), 0)
     device.launch({
       kernel: 'heads_rope_bf16',
-      grid: [rowBlocks > 0 ? rowBlocks + Math.ceil(pieces / THREADS) : 0, 1, 1],
+      grid: [Math.ceil((tokens * (heads + kvHeads)) / WARPS), 1, 1],
       block: THREADS,
       overlaps: ['few_rows_'],
       params: packParams(HeadsRopeParams, {
-        upcoming,
         q: memory.address(q),
         k: memory.address(k),
         qNorm: memory.address(input.qNorm),
@@ -55,7 +34,6 @@ export function layerHalvesOps(device: FewRowsDevice, memory: KernelMemory): Pic
         heads,
         kvHeads,
         headDim,
-        rowBlocks,
         epsilon: input.epsilon,
       }),
     })

@@ -89,12 +89,8 @@ export const FewRowsParams = {
   epsilon: 'f32',
 } as const
 
-/** One range of memory of HeadsRopeParams. */
-export const Upcoming = { data: 'pointer', bytes: 'i64' } as const
-
 /** Of heads_rope. */
 export const HeadsRopeParams = {
-  upcoming: [Upcoming, 4],
   q: 'pointer',
   k: 'pointer',
   qNorm: 'pointer',
@@ -106,7 +102,6 @@ export const HeadsRopeParams = {
   heads: 'i32',
   kvHeads: 'i32',
   headDim: 'i32',
-  rowBlocks: 'i32',
   epsilon: 'f32',
 } as const
 

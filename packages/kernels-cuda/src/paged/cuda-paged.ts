@@ -3,6 +3,7 @@ import {
   checkCacheOptions,
   checkPagedAttend,
   checkPagedSelect,
+  checkPagedStep,
   type PagedAttention,
   type PagedBatch,
   type PagedCache,
@@ -17,6 +18,7 @@ import { selectBlocks } from '../attention/select.js'
 import { appendTokens } from './append-tokens.js'
 import { attendPaged, hasAttendPaged } from './attend-paged.js'
 import { CudaPagedCache, type PagedDevice } from './cuda-paged-cache.js'
+import { decodeStep, hasDecodeStep } from './decode-step.js'
 import { hasSelectPaged, selectPaged } from './select-paged.js'
 
 /** `PagedAttention`: kernels of its own for bf16, else those of the packed form with a page table instead of starts. */
@@ -82,6 +84,32 @@ export function cudaPaged(device: PagedDevice, memory: KernelMemory): PagedAtten
         if (hasAttendPaged(spec)) attendPaged(device, memory, spec, batch, { ...call, arrivals })
         else attend(device, memory, spec, call)
         return { out, lse }
+      })
+    },
+
+    step(cache, tokens, batch) {
+      memory.checkOpen()
+      checkPagedStep(owner, cache, tokens, batch)
+      const { spec, lambda } = cache.options
+      const addresses = addressesOf(cache)
+      const { q, k, v, marks } = tokens
+      if (!hasDecodeStep(device, spec, batch)) return undefined
+      return memory.scope(() => {
+        const out = memory.make(q.shape, spec.dtype)
+        const lse = memory.make([batch.queryTokens, spec.heads], 'f32')
+        const selected = memory.make([spec.kvHeads, batch.queryTokens, batch.maxTopK], 'i32')
+        decodeStep(device, spec, batch, addresses, {
+          q: memory.address(q),
+          k: memory.address(k),
+          v: memory.address(v),
+          marks: memory.address(marks),
+          lambda: memory.address(lambda),
+          sequences: pagedSequences(memory, batch, cache.options),
+          selected: memory.address(selected),
+          out: memory.address(out),
+          lse: memory.address(lse),
+        })
+        return { out, lse, selected }
       })
     },
   }

@@ -33,7 +33,7 @@ export async function buildEmulation(): Promise<string> {
 
 /** Kernels of one generation of GPUs are written in its instructions; the others are made with PHSA_KERNEL. */
 function isEmulated(file: string): boolean {
-  return !/_sm\d+\.cu$/.test(file) && readFileSync(file, 'utf8').includes('PHSA_KERNEL(')
+  return !/_sm\d+\.cu$/.test(file) && /PHSA_KERNEL(_AT_ONCE)?\(/.test(readFileSync(file, 'utf8'))
 }
 
 function compile(source: string, headers: string): Promise<string> {

@@ -1,4 +1,3 @@
-import { once } from 'node:events'
 import type { Context } from 'hono'
 import type { ApiEnvironment } from './api-environment.js'
 import { ApiError } from './api-error.js'
@@ -12,15 +11,18 @@ const REST_MILLISECONDS = 1000
  * @throws ApiError 413
  */
 export async function refuseLargeBody(c: Context<ApiEnvironment>, maxBodyBytes: number): Promise<never> {
-  const incoming = c.env?.incoming
-  // A body without a length is being read already.
-  if (incoming && !incoming.complete && c.req.header('content-length') !== undefined) {
-    const signal = AbortSignal.timeout(REST_MILLISECONDS)
-    // Too slow, or gone: then it is refused at once.
-    await once(incoming.resume(), 'end', { signal }).catch(() => undefined)
-  }
-  if (!incoming?.complete) c.header('connection', 'close')
+  if (!(await hasPassed(c.req.raw.body))) c.header('connection', 'close')
   throw new ApiError(413, `the body is larger than ${maxBodyBytes} bytes, the most that this server takes; shorten it.`, {
     code: 'body_too_large',
   })
+}
+
+async function hasPassed(body: ReadableStream<Uint8Array> | null): Promise<boolean> {
+  // One without a length is being read already.
+  if (!body || body.locked) return false
+  const options = { signal: AbortSignal.timeout(REST_MILLISECONDS), preventCancel: true }
+  return body.pipeTo(new WritableStream(), options).then(
+    () => true,
+    () => false,
+  )
 }
