@@ -13,7 +13,7 @@ interface Pair {
   readonly dense: MeasuredServeRow | undefined
 }
 
-/** The tables of a report as Markdown: bars, decoding, first tokens, one request beside itself, PyTorch's ways. */
+/** The tables of a report as Markdown: bars, decoding, first tokens, one request beside itself. */
 export function serveTables(report: ServeReport): string {
   const rows = measuredServeRows(report)
   const pairs = pairsOf(rows)
@@ -35,7 +35,6 @@ export function serveTables(report: ServeReport): string {
     'First tokens of one request at a time, milliseconds from the request to the token, over HTTP:',
     firstTokenTable(report, pairs),
     ...(same.length > 0 ? ['One request twice, beside a first run of it alone:', sameTable(same)] : []),
-    ...(peers ? ['PyTorch, all ways, milliseconds:', peerTable(report)] : []),
   ].join('\n\n')
 }
 
@@ -64,8 +63,9 @@ function barTable(pairs: readonly Pair[], rows: readonly MeasuredServeRow[]): st
   const factor = longest?.phsa && longest.dense && longest.phsa.decode.tokensPerSecond / longest.dense.decode.tokensPerSecond
   const firstFactor =
     long?.phsa?.firstToken && long.dense?.firstToken && long.dense.firstToken.milliseconds / long.phsa.firstToken.milliseconds
-  const hosts = rows.flatMap(({ decode: { host, step } }) => (host && step ? [host.milliseconds / step.milliseconds] : []))
-  const worst = hosts.length > 0 ? Math.max(...hosts) : undefined
+  // Steps that are queued ahead hide the host's own time; what the GPU waits between two steps shows all that the host costs.
+  const waits = rows.flatMap(({ decode: { idle, step } }) => (idle && step ? [idle.milliseconds / step.milliseconds] : []))
+  const worst = waits.length > 0 ? Math.max(...waits) : undefined
   const line = (name: string, value: number | undefined, bar: number, format: (value: number) => string, isReached: boolean) => {
     const told = value === undefined ? 'not measured' : format(value)
     return [name, value !== undefined && isReached ? `**${told}**` : told, format(bar)]
@@ -79,7 +79,13 @@ function barTable(pairs: readonly Pair[], rows: readonly MeasuredServeRow[]): st
       atLeast('131,072 tokens, 4 streams: PHSA over dense', factor, BARS.sparseFactor, times),
       atLeast('131,072 tokens, 4 streams, dense: share of a copy', longest?.dense && copyShare(longest.dense), BARS.denseShare, percent),
       atLeast('131,072 tokens: first token, PHSA over dense', firstFactor, BARS.firstTokenFactor, times),
-      line('host share of a step, the largest of all rows', worst, BARS.hostShare, percent, worst !== undefined && worst < BARS.hostShare),
+      line(
+        'share of a step that the GPU waits for the host, the largest of all rows',
+        worst,
+        BARS.hostShare,
+        percent,
+        worst !== undefined && worst < BARS.hostShare,
+      ),
     ],
   )
 }
@@ -151,20 +157,6 @@ function sameTable(same: readonly SameRequest[]): string {
       beside === 'ahead' ? '' : largestDifference === 0 ? '0' : largestDifference.toExponential(1),
     ]),
   )
-}
-
-function peerTable({ runs }: ServeReport): string {
-  const body = runs
-    .flatMap(({ peers }) => peers?.rows ?? [])
-    .map((row) => [
-      row.what,
-      count(row.context),
-      String(row.batch),
-      row.attention,
-      row.compiled ? 'yes' : 'no',
-      row.milliseconds === undefined ? (row.skipped ?? '') : number(row.milliseconds),
-    ])
-  return markdown(['', 'tokens', 'streams', 'attention', 'torch.compile', 'ms'], body)
 }
 
 function markdown(head: readonly string[], body: readonly (readonly string[])[]): string {

@@ -21,7 +21,7 @@ const row = (context: number, batch: number, attention: 'phsa' | 'dense', tokens
     step: timing([2]),
     device: timing([1.9]),
     host: timing([0.05]),
-    idle: timing([0.1]),
+    idle: timing([0.08]),
   },
   stepBytes,
   preemptions: 0,
@@ -65,8 +65,8 @@ test('bars count the step as clients see it, bytes over the rate of a copy, and 
   expect(lines).toContain('| 131,072 tokens, 4 streams: PHSA over dense | 5.00x | 8.00x |')
   expect(lines).toContain('| 131,072 tokens, 4 streams, dense: share of a copy | **60 %** | 60 % |')
   expect(lines).toContain('| 131,072 tokens: first token, PHSA over dense | **6.00x** | 5.00x |')
-  expect(lines).toContain('| host share of a step, the largest of all rows | **2.5 %** | 5.0 % |')
-  expect(lines).toContain('| 1,024 | 1 | 2,000 (50 %) | 0.50 | 1.90 | 2.5 % | 5.0 % |  |  |  | 1,000 | 2.00x |')
+  expect(lines).toContain('| share of a step that the GPU waits for the host, the largest of all rows | **4.0 %** | 5.0 % |')
+  expect(lines).toContain('| 1,024 | 1 | 2,000 (50 %) | 0.50 | 1.90 | 2.5 % | 4.0 % |  |  |  | 1,000 | 2.00x |')
   expect(lines).toContain('| in a batch of 64 | 1 | 40 of 64 | 3 | 2.0e-3 |')
 })
 

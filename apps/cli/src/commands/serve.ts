@@ -90,7 +90,6 @@ function serverOptions(loaded: TextModel, options: ServeOptions & { readonly pag
     defaultAttention: dense ? 'dense' : topK === undefined ? undefined : { topK },
     api: {
       keys,
-      allowedOrigins: options.allowOrigin,
       ...(generation.sampling && { sampling: generation.sampling }),
       ...(options.allowOrigin && { allowedOrigins: options.allowOrigin }),
       ...(pages && { pages }),

@@ -28,7 +28,7 @@ export interface EngineOptions {
   readonly maxSequences?: number
   /** Tokens in one step, prompts and decoding together; default 512 where work blocks the calling thread, else 4096. */
   readonly stepTokens?: number
-  /** Tokens in a step of prompts alone, while no request decodes; default: stepTokens where work blocks the calling thread, else twice as many. */
+  /** Tokens in a step of prompts alone, while no request decodes; default: stepTokens where work blocks the calling thread, else four times as many. */
   readonly promptTokens?: number
   /** Requests that may wait for pages or a place before more are refused; default 256. */
   readonly maxWaiting?: number
@@ -87,7 +87,7 @@ export function completeEngineOptions(options: EngineOptions): CompleteEngineOpt
   const stepTokens = options.stepTokens ?? Math.max(maxSequences, blocking ? 512 : 4096)
   // Every running sequence advances in every step.
   requireCount('stepTokens', stepTokens, maxSequences)
-  const promptTokens = options.promptTokens ?? (blocking ? 1 : 2) * stepTokens
+  const promptTokens = options.promptTokens ?? (blocking ? 1 : 4) * stepTokens
   requireCount('promptTokens', promptTokens, stepTokens)
   const recallEvery = options.recallEvery ?? 0
   requireCount('recallEvery', recallEvery, 0)

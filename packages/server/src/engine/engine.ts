@@ -194,7 +194,8 @@ export class Engine implements EngineClient {
     const next = await this.#startNext(step)
     try {
       const outputs = await step.collect()
-      this.#scheduler.settle(step.chunks)
+      // Of a sequence whose step before this one failed, the pages hold anything: nobody may find them.
+      this.#scheduler.settle(step.chunks.filter(({ sequence }) => !this.#leaving.has(sequence)))
       for (const [index, chunk] of step.chunks.entries()) {
         if (!this.#leaving.has(chunk.sequence)) this.#settle(chunk, outputs[index])
       }

@@ -104,10 +104,10 @@ test('who is held by a grammar holds nobody up, and beside it no step is run ahe
 })
 
 test('a prompt alone is read in larger parts, each queued before the last one is done', async () => {
-  const request = requestOf({ prompt: randomIds(100, 3), maxTokens: 2 })
+  const request = requestOf({ prompt: randomIds(200, 3), maxTokens: 2 })
   await withRecording({ stepTokens: 16, maxSequences: 8 }, async (engine) => {
     expect((await answerOf(engine, request)).ids).toEqual(await loneRun(lone, request))
-    // 32 + 32 + 32 + 4, and a token.
+    // 64 + 64 + 64 + 8, and a token.
     expect((await engine.stats()).steps).toBe(5)
   })
 })
@@ -221,16 +221,20 @@ test('an aborted request gives its pages back after the step that is queued alre
   })
 })
 
-test('a step that fails takes the one behind it along, and the engine goes on', async () => {
+test.each([
+  ['of decoding', requestOf({ maxTokens: 20 }), 8, 2],
+  // The part behind the first one is done, but of a cache whose beginning holds anything.
+  ['that reads a prompt', requestOf({ prompt: randomIds(200, 5), maxTokens: 2 }), 0, 0],
+])('a step %s that fails takes the one behind it along, and the engine goes on', async (_, request, first, pagesCached) => {
   const seen = { replays: 0, ahead: 0 }
   let failsAt = Number.POSITIVE_INFINITY
   await withEngine(
-    { cacheTokens: 256 },
+    { cacheTokens: 256, stepTokens: 16, maxSequences: 8 },
     async (engine) => {
-      const request = requestOf({ maxTokens: 20 })
-      failsAt = 8
+      failsAt = first
       await expect(answerOf(engine, request)).rejects.toThrow('no room')
-      failsAt = Number.POSITIVE_INFINITY
+      await answerOf(engine, requestOf({ prompt: [1], maxTokens: 1 }))
+      expect(await engine.stats()).toMatchObject({ pagesCached })
       expect((await answerOf(engine, request)).ids).toEqual(await loneRun(lone, request))
       expect((await engine.stats()).pagesUsed).toBe(0)
     },
@@ -240,10 +244,9 @@ test('a step that fails takes the one behind it along, and the engine goes on', 
       return Object.assign(recording, {
         memory: Object.assign(recording.memory, {
           download: async (...args: Parameters<typeof download>) => {
-            const fails = seen.replays >= failsAt
-            const values = await download(...args)
-            if (fails) throw new OutOfMemoryError('no room')
-            return values
+            if (seen.replays < failsAt) return download(...args)
+            failsAt = Number.POSITIVE_INFINITY
+            throw new OutOfMemoryError('no room')
           },
         }),
       })
