@@ -233,7 +233,7 @@ test.each([
     async (engine) => {
       failsAt = first
       await expect(answerOf(engine, request)).rejects.toThrow('no room')
-      await answerOf(engine, requestOf({ prompt: [1], maxTokens: 1 }))
+      await answerOf(engine, requestOf({ prompt: Int32Array.of(1), maxTokens: 1 }))
       expect(await engine.stats()).toMatchObject({ pagesCached })
       expect((await answerOf(engine, request)).ids).toEqual(await loneRun(lone, request))
       expect((await engine.stats()).pagesUsed).toBe(0)
