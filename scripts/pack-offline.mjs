@@ -18,8 +18,8 @@ import { root, succeeds } from './command.mjs'
 
 const { values: options } = parseArgs({ options: { out: { type: 'string', default: 'offline' }, 'no-build': { type: 'boolean' } } })
 
-/** Loaded from node_modules, or not there at all: native code, and engines that are optional peers. */
-const NOT_BUNDLED = ['koffi', 'canvas', '@tensorflow/tfjs-node', '@tensorflow/tfjs-node-gpu', 'webgpu']
+/** Loaded from node_modules, or not there at all: native code, a script that finds itself by name, and engines that are optional peers. */
+const NOT_BUNDLED = ['koffi', 'canvas', '@tensorflow/tfjs-node', '@tensorflow/tfjs-node-gpu', 'webgpu', '@mlc-ai/web-xgrammar']
 /** What CommonJS modules of the bundle expect to have. */
 const COMMON_JS = `import { createRequire as phsaCreateRequire } from 'node:module'
 import { dirname as phsaDirname } from 'node:path'
@@ -68,6 +68,7 @@ await bundleCommand()
 copyAssets()
 copyKoffi()
 copyDawn()
+copyXGrammar()
 pack(process.execPath, join(out, 'node'))
 writeStarters()
 for (const name of readdirSync(out)) console.log(`${(sizeOf(join(out, name)) / 2 ** 20).toFixed(1).padStart(6)} MiB  ${name}`)
@@ -83,7 +84,9 @@ async function bundleCommand() {
       main: join(cli, 'dist/main.js'),
       // Found beside the program by the names that they have in their packages.
       'encode-process': join(cli, 'dist/encode-process.js'),
-      'http-worker': join(root, 'packages/server/dist/http-worker.js'),
+      ...Object.fromEntries(
+        ['http-worker', 'text-worker', 'constraint-worker'].map((name) => [name, join(root, `packages/server/dist/${name}.js`)]),
+      ),
       'bench-attention': join(root, 'benchmarks/attention/main.ts'),
       'bench-decode': join(root, 'benchmarks/decode/main.ts'),
       'bench-step': join(root, 'benchmarks/step/main.ts'),
@@ -139,6 +142,13 @@ function copyKoffi() {
   for (const file of ['package.json', 'index.js', 'linux_x64/koffi.node']) {
     cpSync(join(native, file), join(modules, '@koromix/koffi-linux-x64', file))
   }
+}
+
+/** A script that finds itself by its package's name. */
+function copyXGrammar() {
+  const folder = '@mlc-ai/web-xgrammar'
+  const main = createRequire(join(root, 'packages/server/package.json')).resolve(folder)
+  for (const file of ['package.json', 'lib/index.js']) cpSync(join(dirname(main), '..', file), join(out, 'app/node_modules', folder, file))
 }
 
 /** Of the package webgpu only what runs here. */

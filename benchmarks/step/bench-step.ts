@@ -33,9 +33,7 @@ const HEADS_RECORDED = 4
 const ATTENTION: readonly AttentionPlan[] = [
   { batch: 1, keys: KEYS, attention: 'phsa' },
   { batch: 1, keys: KEYS, attention: 'dense' },
-  { batch: 1, keys: 4096, attention: 'phsa' },
-  { batch: 1, keys: 8064, attention: 'phsa' },
-  { batch: 1, keys: 8064, attention: 'dense' },
+  { batch: 1, keys: 4032, attention: 'phsa' },
   ...[8, 16, 64].map((batch) => ({ batch, keys: KEYS, attention: 'phsa' }) as const),
 ]
 

@@ -43,7 +43,8 @@ export const opsMutants: readonly Mutant[] = [
   },
   {
     name: 'rotary angles made up in f32, the table ignored',
-    caughtBy: ['f32/ops/qk-norm-rope', 'f32/ops/qk-norm-rope-backward', 'f32/ops/qk-norm-rope-*14'],
+    // The halves of layers are composed of it here.
+    caughtBy: ['f32/ops/qk-norm-rope', 'f32/ops/qk-norm-rope-backward', 'f32/ops/qk-norm-rope-*14', 'f32/ops/project-heads-*'],
     mutate: ({ memory, ops }) => {
       const ownTable = ({ shape }: Tensor) => {
         const [positions, half] = shape

@@ -15,9 +15,12 @@ const COLUMNS = 8
 const TILE = 16
 /** Thread blocks of a cluster, the most first: as many as leave each a multiprocessor. */
 const CLUSTERS = [8, 4, 2]
-/** Contexts at most. Longer ones have so many blocks that sharing them is worth an exchange, and where attention is dense so many keys. */
+/**
+ * Contexts at most. Longer ones have so many blocks that sharing them is worth an exchange, and where attention is dense so many keys: at 8,064 keys three
+ * launches were faster, see ../../lab/NOTES.md.
+ */
 const MOST_BLOCKS = 512
-const MOST_KEYS = 8192
+const MOST_KEYS = 4096
 
 /** A step by address, all of whose results are written. */
 export type DecodeStepCall = NewTokens & Pick<ParamValues<typeof AttendParams>, 'q' | 'selected' | 'out' | 'lse'>
