@@ -20,9 +20,9 @@ const sourceAliases = workspaces.flatMap((folder) => {
 
 /**
  * Projects whose test files share a process and the modules that it has loaded, which halves their work. The others open devices and load native
- * libraries, or replace modules.
+ * libraries, replace modules, or send signals to their own process.
  */
-const sharing = ['core', 'model', 'server', 'trainer', 'cli', 'scripts', 'benchmarks']
+const sharing = ['core', 'model', 'server', 'trainer', 'scripts', 'benchmarks']
 
 /** What the tests of a folder run with. */
 function project(folder: string) {
