@@ -1,6 +1,7 @@
 import type { ModelRow, RunTimes } from '../model/model-result.js'
 import { deviceName } from './merge-results.js'
 import type { ModelPeersResult, ModelReport } from './model-report.js'
+import { count, markdown, number } from './table-text.js'
 
 type Measured = ModelRow & { readonly outcome: 'measured' }
 
@@ -135,18 +136,4 @@ function hostText(queued: RunTimes, captured: RunTimes | undefined): string {
 function range(values: readonly number[]): string {
   const [least, most] = [Math.round(Math.min(...values)), Math.round(Math.max(...values))]
   return least === most ? `${least}` : `${least} to ${most}`
-}
-
-function markdown(head: readonly string[], body: readonly (readonly string[])[]): string {
-  const line = (cells: readonly string[]) => `| ${cells.join(' | ')} |`
-  return [line(head), line(head.map(() => '---')), ...body.map(line)].join('\n')
-}
-
-function number(value: number): string {
-  if (value >= 100) return value.toFixed(0)
-  return value >= 10 ? value.toFixed(1) : value.toFixed(2)
-}
-
-function count(value: number): string {
-  return value.toLocaleString('en-US')
 }

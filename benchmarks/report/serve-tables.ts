@@ -1,6 +1,7 @@
 import type { SameRequest } from '../serve/serve-result.js'
 import { deviceName } from './merge-results.js'
 import { fastestServePeer, type MeasuredServeRow, measuredServeRows, type ServeReport } from './serve-report.js'
+import { count, markdown, number, percent } from './table-text.js'
 
 /** What the server was written against. */
 const BARS = { floorShare: 0.4, sparseFactor: 8, denseShare: 0.6, firstTokenFactor: 5, hostShare: 0.05 } as const
@@ -159,24 +160,6 @@ function sameTable(same: readonly SameRequest[]): string {
   )
 }
 
-function markdown(head: readonly string[], body: readonly (readonly string[])[]): string {
-  const line = (cells: readonly string[]) => `| ${cells.join(' | ')} |`
-  return [line(head), line(head.map(() => '---')), ...body.map(line)].join('\n')
-}
-
-function number(value: number): string {
-  if (value >= 100) return value.toFixed(0)
-  return value >= 10 ? value.toFixed(1) : value.toFixed(2)
-}
-
-function percent(share: number): string {
-  return `${(share * 100).toFixed(share < 0.1 ? 1 : 0)} %`
-}
-
 function times(factor: number): string {
   return `${number(factor)}x`
-}
-
-function count(value: number): string {
-  return value.toLocaleString('en-US')
 }

@@ -2,6 +2,7 @@ import { peakTeraflops } from '@phsa/trainer'
 import type { RunTimes } from '../model/model-result.js'
 import type { TrainRow } from '../train/train-result.js'
 import { deviceName } from './merge-results.js'
+import { count, markdown, number, percent } from './table-text.js'
 import type { TrainPeerRow, TrainPeersResult, TrainReport } from './train-report.js'
 
 type Measured = TrainRow & { readonly outcome: 'measured' }
@@ -111,22 +112,4 @@ function stepName({ sequences = 1, length, recompute = false }: TrainRow): strin
 
 function attentionName({ attention, topK }: TrainRow): string {
   return attention === 'dense' ? 'dense' : `topK ${topK ?? ''}`
-}
-
-function markdown(head: readonly string[], body: readonly (readonly string[])[]): string {
-  const line = (cells: readonly string[]) => `| ${cells.join(' | ')} |`
-  return [line(head), line(head.map(() => '---')), ...body.map(line)].join('\n')
-}
-
-function number(value: number): string {
-  if (value >= 100) return value.toFixed(0)
-  return value >= 10 ? value.toFixed(1) : value.toFixed(2)
-}
-
-function percent(share: number): string {
-  return `${(share * 100).toFixed(share < 0.1 ? 1 : 0)} %`
-}
-
-function count(value: number): string {
-  return value.toLocaleString('en-US')
 }
