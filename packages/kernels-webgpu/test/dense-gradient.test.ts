@@ -1,6 +1,6 @@
 import { type AttentionSpec, denseSpec, type HostArray, type Memory, PackedLayout, RandomStream, reference, uploadLayout } from '@phsa/core'
 import { relativeCheck } from '@phsa/core/testing'
-import { afterAll, beforeAll, describe, expect, test } from 'vitest'
+import { afterAll, beforeAll, describe, expect, test, vi } from 'vitest'
 import { attendBackward } from '../src/attention/attend-backward.js'
 import { type DenseChunk, denseChunk } from '../src/attention/dense-chunk.js'
 import { SequenceNumbers } from '../src/attention/sequence-numbers.js'
@@ -78,7 +78,11 @@ describe.skipIf(unavailable)(`gradients of dense attention${unavailable ? ` (${u
     const expected = attention.attendBackward(inputOn(plain, host, forward, 0))
     const chunk = { tile: 64, queryTiles: 2, keyTiles: 2 } as const
     const own = { device, memory, numbers: new SequenceNumbers(device, memory) }
+    const launch = vi.spyOn(device, 'launch')
     const gradients = attendBackward(own, inputOn(memory, host, forward, UNUSED), chunk)
+    // The tiles that sparse attention takes would give the same.
+    const kernels = new Set(launch.mock.calls.map(([{ kernel }]) => kernel.name))
+    expect([...kernels]).toEqual(['attend_delta', 'dense_weights', 'dense_scores', 'dense_sums'])
     for (const name of ['dq', 'dk', 'dv'] as const) {
       const all = await memory.download(gradients[name])
       const wanted = await plain.download(expected[name])
