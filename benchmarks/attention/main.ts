@@ -1,8 +1,8 @@
 // Measures the attention kernels of @phsa/kernels-cuda on this machine's GPU: `bench-attention` of the offline bundle starts it.
-import { renameSync, writeFileSync } from 'node:fs'
 import { parseArgs } from 'node:util'
 import { cuda } from '@phsa/kernels-cuda'
-import { benchAttention, unavailableReason } from './bench-attention.js'
+import { programCode, resultWriter } from '../bench-program.js'
+import { benchAttention } from './bench-attention.js'
 import { ROW_GROUPS } from './table-rows.js'
 
 const { values } = parseArgs({
@@ -25,7 +25,7 @@ if (out === undefined || !(Number(seconds) >= 0) || !(Number(from) >= 0) || !(Nu
   process.exit(2)
 }
 
-try {
+process.exitCode = await programCode(async () => {
   const result = await benchAttention({
     create: () => cuda(),
     commit,
@@ -34,18 +34,9 @@ try {
     from: Number(from),
     to: Number(to),
     seconds: Number(seconds),
-    // Whole or not at all: a run that is stopped leaves what it had.
-    write: (result) => {
-      writeFileSync(`${out}.part`, `${JSON.stringify(result, undefined, 2)}\n`)
-      renameSync(`${out}.part`, out)
-    },
+    write: resultWriter(out),
     log: (line) => console.log(line),
   })
   const isRight = result.conformance.failed.length === 0 && result.rows.every(({ outcome }) => outcome !== 'wrong' && outcome !== 'failed')
-  process.exitCode = isRight && result.memory?.flat !== false ? 0 : 1
-} catch (error) {
-  const reason = unavailableReason(error)
-  if (reason === undefined) throw error
-  console.error(reason)
-  process.exitCode = 3
-}
+  return isRight && result.memory?.flat !== false
+})

@@ -1,8 +1,7 @@
 // Measures steps of decoding over paged caches on this machine's GPU: `bench-decode` of the offline bundle starts it.
-import { renameSync, writeFileSync } from 'node:fs'
 import { parseArgs } from 'node:util'
 import { cuda } from '@phsa/kernels-cuda'
-import { unavailableReason } from '../attention/bench-attention.js'
+import { programCode, resultWriter } from '../bench-program.js'
 import { benchDecode } from './bench-decode.js'
 
 const { values } = parseArgs({
@@ -14,24 +13,14 @@ if (out === undefined || !(Number(seconds) >= 0)) {
   process.exit(2)
 }
 
-try {
+process.exitCode = await programCode(async () => {
   const { conformance, rows } = await benchDecode({
     create: () => cuda(),
     commit,
     small,
     seconds: Number(seconds),
-    // Whole or not at all: a run that is stopped leaves what it had.
-    write: (result) => {
-      writeFileSync(`${out}.part`, `${JSON.stringify(result, undefined, 2)}\n`)
-      renameSync(`${out}.part`, out)
-    },
+    write: resultWriter(out),
     log: (line) => console.log(line),
   })
-  const isRight = conformance.failed.length === 0 && rows.every(({ outcome }) => outcome !== 'wrong' && outcome !== 'failed')
-  process.exitCode = isRight ? 0 : 1
-} catch (error) {
-  const reason = unavailableReason(error)
-  if (reason === undefined) throw error
-  console.error(reason)
-  process.exitCode = 3
-}
+  return conformance.failed.length === 0 && rows.every(({ outcome }) => outcome !== 'wrong' && outcome !== 'failed')
+})

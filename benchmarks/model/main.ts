@@ -1,8 +1,7 @@
 // Measures a whole model on this machine's GPU: `bench-model` of the offline bundle starts it.
-import { renameSync, writeFileSync } from 'node:fs'
 import { parseArgs } from 'node:util'
 import { cuda } from '@phsa/kernels-cuda'
-import { unavailableReason } from '../attention/bench-attention.js'
+import { programCode, resultWriter } from '../bench-program.js'
 import { benchModel } from './bench-model.js'
 import { checkModel } from './model-gate.js'
 import { fullPlan, MODEL_GROUPS, smallPlan } from './model-plan.js'
@@ -23,7 +22,7 @@ if (out === undefined || !(Number(seconds) >= 0) || groups.length < new Set(only
   process.exit(2)
 }
 
-try {
+process.exitCode = await programCode(async () => {
   const backend = await cuda()
   const { gate, rows, training } = await benchModel({
     backend,
@@ -31,19 +30,8 @@ try {
     plan: small ? smallPlan(groups) : fullPlan(groups),
     commit,
     seconds: Number(seconds),
-    // Whole or not at all: a run that is stopped leaves what it had.
-    write: (result) => {
-      writeFileSync(`${out}.part`, `${JSON.stringify(result, undefined, 2)}\n`)
-      renameSync(`${out}.part`, out)
-    },
+    write: resultWriter(out),
     log: (line) => console.log(line),
   }).finally(() => backend.dispose())
-  const isRight =
-    gate.every(({ ok }) => ok) && rows.every(({ outcome }) => outcome !== 'wrong' && outcome !== 'failed') && training?.flat !== false
-  process.exitCode = isRight ? 0 : 1
-} catch (error) {
-  const reason = unavailableReason(error)
-  if (reason === undefined) throw error
-  console.error(reason)
-  process.exitCode = 3
-}
+  return gate.every(({ ok }) => ok) && rows.every(({ outcome }) => outcome !== 'wrong' && outcome !== 'failed') && training?.flat !== false
+})

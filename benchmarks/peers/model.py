@@ -127,6 +127,28 @@ class Training:
         return loss.item()
 
 
+def figures_of(samples):
+    """The median of milliseconds, and the median distance from it."""
+    middle = statistics.median(samples)
+    return {'milliseconds': middle, 'deviation': statistics.median(abs(sample - middle) for sample in samples), 'samples': samples}
+
+
+def skipped(error):
+    """What a row says that failed: the next one is measured all the same."""
+    reason = str(error).strip().splitlines() or ['']
+    return {'skipped': f'{type(error).__name__}: {reason[0]}'[:300]}
+
+
+def new_report(name):
+    return {
+        'format': f'{name}/1',
+        'createdAt': time.strftime('%Y-%m-%dT%H:%M:%SZ', time.gmtime()),
+        'device': torch.cuda.get_device_name(),
+        'versions': {'torch': torch.__version__, 'cuda': torch.version.cuda, 'cudnn': torch.backends.cudnn.version()},
+        'rows': [],
+    }
+
+
 def samples_of(run, deadline):
     """Milliseconds of warm runs, each until its result is on the host; the result must be finite."""
 
@@ -158,12 +180,9 @@ def measure(model, group, length, deadline):
         else:
             training = Training(model)
             samples = samples_of(lambda: training.step(ids), deadline)
-        middle = statistics.median(samples)
-        deviation = statistics.median(abs(sample - middle) for sample in samples)
-        return {**row, 'milliseconds': middle, 'deviation': deviation, 'samples': samples, 'peakBytes': torch.cuda.max_memory_allocated()}
-    except Exception as error:  # a row that fails holds its reason, and the next one is measured
-        reason = str(error).strip().splitlines() or ['']
-        return {**row, 'skipped': f'{type(error).__name__}: {reason[0]}'[:300]}
+        return {**row, **figures_of(samples), 'peakBytes': torch.cuda.max_memory_allocated()}
+    except Exception as error:
+        return {**row, **skipped(error)}
     finally:
         for parameter in model.parameters():
             parameter.grad = None
@@ -188,13 +207,7 @@ def main():
     shape = Shape(vocabulary=8192, layers=2) if options.small else Shape()
     prompts, trained = ([1024, 2048], [1024]) if options.small else ([4096, 32768, 131072], [4096, 32768])
     rows = [('prefill', length) for length in prompts] + [('train', length) for length in trained]
-    report = {
-        'format': 'phsa-model-peers/1',
-        'createdAt': time.strftime('%Y-%m-%dT%H:%M:%SZ', time.gmtime()),
-        'device': torch.cuda.get_device_name(),
-        'versions': {'torch': torch.__version__, 'cuda': torch.version.cuda, 'cudnn': torch.backends.cudnn.version()},
-        'rows': [],
-    }
+    report = new_report('phsa-model-peers')
     model = Model(shape, max(prompts))
     # The longest prompt takes most of the time, so it comes last.
     for group, length in sorted((row for row in rows if row[0] in options.only.split(',')), key=lambda row: row[1]):

@@ -10,34 +10,17 @@ The first token is a prompt's pass with its keys and values written into the cac
 """
 
 import argparse
-import json
 import math
-import statistics
 import time
 
 import torch
 import torch.nn.functional as F
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from model import DEVICE, DTYPE, Model, Shape, write
-from train import compile_budget, rms, rotate
+from model import DEVICE, DTYPE, Model, Shape, figures_of, new_report, skipped, write
+from train import after_attention, before_attention, compile_budget, rms
 
 STEPS, WARM_UP = 64, 8
-
-
-def before_attention(x, cos, sin, weights):
-    """x [..., E]; cos and sin broadcast to [..., H, D]. Gives q, k, v [..., H, D]."""
-    normed = rms(x, weights['input_norm'])
-    heads = lambda projected: projected.unflatten(-1, (-1, cos.shape[-1]))
-    q = rotate(rms(heads(F.linear(normed, weights['q'])), weights['q_norm']), cos, sin)
-    k = rotate(rms(heads(F.linear(normed, weights['k'])), weights['k_norm']), cos, sin)
-    return q, k, heads(F.linear(normed, weights['v']))
-
-
-def after_attention(x, out, weights):
-    x = x + F.linear(out, weights['o'])
-    normed = rms(x, weights['post_norm'])
-    return x + F.linear(F.silu(F.linear(normed, weights['gate'])) * F.linear(normed, weights['up']), weights['down'])
 
 
 def choose(x, norm, head):
@@ -92,11 +75,6 @@ def new_caches(shape, batch, length):
     return [(one(), one()) for _ in range(shape.layers)]
 
 
-def figures_of(samples):
-    middle = statistics.median(samples)
-    return {'milliseconds': middle, 'deviation': statistics.median(abs(sample - middle) for sample in samples), 'samples': samples}
-
-
 def first_token(model, length, deadline):
     """Milliseconds of prompts one after the other, each until its token is on the host."""
     caches = new_caches(model.shape, 1, length)
@@ -109,8 +87,11 @@ def first_token(model, length, deadline):
         model.prefill(ids, caches).item()
         return (time.monotonic() - started) * 1e3
 
+    # The first one compiles.
     first = once()
-    second = once() if time.monotonic() + first / 1e3 < deadline else first
+    if time.monotonic() + first / 1e3 > deadline:
+        raise TimeoutError('the time for this program was over before a prompt that compiles nothing')
+    second = once()
     samples = [second] + [once() for _ in range(0 if second > 2000 or time.monotonic() + second / 250 > deadline else 4)]
     return figures_of(samples)
 
@@ -163,13 +144,7 @@ def main():
     contexts = {256: [1, 3]} if options.small else {1024: [1, 8, 64], 32768: [1, 8, 16], 131072: [1, 4]}
     rows = [(length, batch) for length, batches in contexts.items() for batch in batches]
     wanted = [row for row in rows if options.only is None or f'{row[0]}x{row[1]}' in options.only.split(',')]
-    report = {
-        'format': 'phsa-serve-peers/1',
-        'createdAt': time.strftime('%Y-%m-%dT%H:%M:%SZ', time.gmtime()),
-        'device': torch.cuda.get_device_name(),
-        'versions': {'torch': torch.__version__, 'cuda': torch.version.cuda, 'cudnn': torch.backends.cudnn.version()},
-        'rows': [],
-    }
+    report = new_report('phsa-serve-peers')
     model = Server(shape, max(contexts) + 1)
     # One compilation for each number of rows.
     torch._dynamo.config.recompile_limit = 64
@@ -185,9 +160,8 @@ def main():
             if not math.isfinite(figures['milliseconds']):
                 raise ArithmeticError('no time was taken')
             row = {**row, **figures}
-        except Exception as error:  # a way that fails holds its reason, and the next one is measured
-            reason = str(error).strip().splitlines() or ['']
-            row = {**row, 'skipped': f'{type(error).__name__}: {reason[0]}'[:300]}
+        except Exception as error:
+            row = {**row, **skipped(error)}
         finally:
             compile_budget(0)
         report['rows'].append(row)
@@ -203,7 +177,7 @@ def main():
             try:
                 caches = new_caches(shape, batch, length + 1)
             except torch.OutOfMemoryError as error:
-                report['rows'].append({'what': 'step', 'context': length, 'batch': batch, 'attention': 'all', 'compiled': compiled, 'skipped': str(error)[:300]})
+                report['rows'].append({'what': 'step', 'context': length, 'batch': batch, 'attention': 'all', 'compiled': compiled, **skipped(error)})
                 continue
             for kind in ('flash', 'cudnn', 'products'):
                 row = {'what': 'step', 'context': length, 'batch': batch, 'attention': kind, 'compiled': compiled}

@@ -8,10 +8,8 @@ taken by 8,192 tokens; their logits are kept for the backward pass, or computed 
 """
 
 import argparse
-import json
 import math
 import signal
-import statistics
 import time
 from dataclasses import dataclass
 
@@ -20,7 +18,7 @@ import torch.nn.functional as F
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.checkpoint import checkpoint
 
-from model import DEVICE, LOSS_TOKENS, Model, Shape, Training, write
+from model import DEVICE, LOSS_TOKENS, Model, Shape, Training, figures_of, new_report, skipped, write
 
 IGNORED = -100
 BACKENDS = [SDPBackend.CUDNN_ATTENTION, SDPBackend.FLASH_ATTENTION]
@@ -44,17 +42,26 @@ def rotate(x, cos, sin):
     return x * cos + torch.cat((-second, first), -1) * sin
 
 
-def layer_pass(x, cos, sin, weights):
-    """x [B, T, E]; cos and sin [T, 1, D]."""
+def before_attention(x, cos, sin, weights):
+    """x [..., E]; cos and sin broadcast to [..., H, D]. Gives q, k, v [..., H, D]."""
     normed = rms(x, weights['input_norm'])
     heads = lambda projected: projected.unflatten(-1, (-1, cos.shape[-1]))
     q = rotate(rms(heads(F.linear(normed, weights['q'])), weights['q_norm']), cos, sin)
     k = rotate(rms(heads(F.linear(normed, weights['k'])), weights['k_norm']), cos, sin)
-    v = heads(F.linear(normed, weights['v']))
-    out = F.scaled_dot_product_attention(q.transpose(1, 2), k.transpose(1, 2), v.transpose(1, 2), is_causal=True, enable_gqa=True)
-    x = x + F.linear(out.transpose(1, 2).flatten(2), weights['o'])
+    return q, k, heads(F.linear(normed, weights['v']))
+
+
+def after_attention(x, out, weights):
+    x = x + F.linear(out, weights['o'])
     normed = rms(x, weights['post_norm'])
     return x + F.linear(F.silu(F.linear(normed, weights['gate'])) * F.linear(normed, weights['up']), weights['down'])
+
+
+def layer_pass(x, cos, sin, weights):
+    """x [B, T, E]; cos and sin [T, 1, D]."""
+    q, k, v = before_attention(x, cos, sin, weights)
+    out = F.scaled_dot_product_attention(q.transpose(1, 2), k.transpose(1, 2), v.transpose(1, 2), is_causal=True, enable_gqa=True)
+    return after_attention(x, out.transpose(1, 2).flatten(2), weights)
 
 
 def summed_loss(x, norm, head, targets):
@@ -140,13 +147,9 @@ def measure(model, sequences, length, way, deadline, budget):
             signal.alarm(0)
             first = time.monotonic() - started
             samples = samples_of(lambda: training.step(ids), deadline)
-        middle = statistics.median(samples)
-        deviation = statistics.median(abs(sample - middle) for sample in samples)
-        figures = {'milliseconds': middle, 'deviation': deviation, 'samples': samples, 'firstSeconds': first}
-        return {**row, **figures, 'peakBytes': torch.cuda.max_memory_allocated()}
-    except Exception as error:  # a way that fails holds its reason, and the next one is measured
-        reason = str(error).strip().splitlines() or ['']
-        return {**row, 'skipped': f'{type(error).__name__}: {reason[0]}'[:300]}
+        return {**row, **figures_of(samples), 'firstSeconds': first, 'peakBytes': torch.cuda.max_memory_allocated()}
+    except Exception as error:
+        return {**row, **skipped(error)}
     finally:
         signal.alarm(0)
         for parameter in model.parameters():
@@ -167,13 +170,7 @@ def main():
     shape = Shape(vocabulary=8192, layers=2) if options.small else Shape()
     batches = [(2, 512), (1, 1024)] if options.small else [(8, 4096), (1, 32768), (1, 131072)]
     wanted = [batch for batch in batches if options.only is None or f'{batch[0]}x{batch[1]}' in options.only.split(',')]
-    report = {
-        'format': 'phsa-train-peers/1',
-        'createdAt': time.strftime('%Y-%m-%dT%H:%M:%SZ', time.gmtime()),
-        'device': torch.cuda.get_device_name(),
-        'versions': {'torch': torch.__version__, 'cuda': torch.version.cuda, 'cudnn': torch.backends.cudnn.version()},
-        'rows': [],
-    }
+    report = new_report('phsa-train-peers')
     model = BatchModel(shape, max(length for _, length in batches))
     for sequences, length in wanted:
         for way in ways_of(length, options.small):

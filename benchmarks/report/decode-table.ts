@@ -1,5 +1,6 @@
 import type { DecodeRow } from '../decode/decode-result.js'
 import type { DecodeReport } from './decode-report.js'
+import { count, markdown } from './table-text.js'
 
 /** The steps of decoding of a report as a table in Markdown, one line a batch and length. */
 export function decodeTable({ commit, copyBytes, rows }: DecodeReport): string {
@@ -17,15 +18,13 @@ export function decodeTable({ commit, copyBytes, rows }: DecodeReport): string {
     ]
   })
   const head = ['batch, keys', 'PHSA: append, select, attend', 'select and attend', 'dense', 'bar of PHSA']
-  const line = (cells: readonly string[]) => `| ${cells.join(' | ')} |`
-  const table = [head, head.map(() => '---'), ...lines].map(line).join('\n')
   const named = `commit ${commit?.slice(0, 10) ?? 'unknown'}`
-  return `Decoding by itself, one layer, 16/8 heads, caches that take turns so that nothing is in L2, ${named}; in brackets the bytes that must be read, over the time, as a share of the rate of a copy, ${(copyBytes / 1e12).toFixed(1)} TB/s. A bar that is reached is bold.\n\n${table}`
+  return `Decoding by itself, one layer, 16/8 heads, caches that take turns so that nothing is in L2, ${named}; in brackets the bytes that must be read, over the time, as a share of the rate of a copy, ${(copyBytes / 1e12).toFixed(1)} TB/s. A bar that is reached is bold.\n\n${markdown(head, lines)}`
 }
 
 /** A batch is measured with room for one token more than the context has. */
 function keysOf(row: DecodeRow | undefined): string {
-  return row ? (row.length - 1).toLocaleString('en-US') : ''
+  return row ? count(row.length - 1) : ''
 }
 
 function rateText(row: DecodeReport['rows'][number] | undefined, phase: 'layer' | 'select and attend' | 'attend'): string {

@@ -1,6 +1,7 @@
 import { type Curve, lengthCurve, topKCurve } from './curves.js'
 import { type AgainstBar, type DeviceReport, deviceName, type Rated, type ReportRun, type RunName } from './merge-results.js'
 import type { PeerRow } from './peers-result.js'
+import { count, markdown, number } from './table-text.js'
 
 /** The tables of a report as Markdown: shapes with their bars, peers, topK and length. */
 export function reportTables(report: DeviceReport): string {
@@ -13,7 +14,7 @@ export function reportTables(report: DeviceReport): string {
   return [
     `Measured on one ${deviceName(report)}, bf16, batch 1, head dimension 128, milliseconds, median of warm runs over rotated inputs, selection included; ${each(peersName)}; ${each(commitName)}. Dense is cuDNN in the same run, but for 32/2 heads, where 15.8 and 102 ms are of the InfLLM v2 kernel without selection, measured earlier on an H100. In brackets the bar. Data A: neighbouring queries choose some of the same blocks, as in a small trained model; S: most of the same blocks, against the same bars; B: independent random numbers.`,
     '',
-    ...shapeTable(report),
+    shapeTable(report),
     '',
     ...(rates.length > 0
       ? [
@@ -55,7 +56,7 @@ function latestFigures({ peers }: DeviceReport): PeerRow[] {
   return [...latest.values()]
 }
 
-function shapeTable({ rows }: DeviceReport): string[] {
+function shapeTable({ rows }: DeviceReport): string {
   const head = [
     'heads, L, m, topK, score',
     'data (overlap)',
@@ -117,7 +118,7 @@ function peerTable(peers: readonly PeerRow[]): string[] {
   ])
   return body.length === 0
     ? []
-    : ['Peers, forward / forward and backward; the sparse ones without selection:', '', ...markdown(['heads, L', ...names], body), '']
+    : ['Peers, forward / forward and backward; the sparse ones without selection:', '', markdown(['heads, L', ...names], body), '']
 }
 
 function shapeName({ heads, kvHeads, length, blockSize, topK }: PeerRow['shape']): string {
@@ -132,23 +133,9 @@ function curveTable(title: string, axis: 'L' | 'topK', { places, at, rows, dense
     const denseMilliseconds = dense.find((point) => point.place === place)?.milliseconds
     return [count(place), cell(place, 'softmax'), cell(place, 'logit'), denseMilliseconds === undefined ? '' : number(denseMilliseconds)]
   })
-  return [`${title}, ${commitName(rows[0].run)}:`, '', ...markdown([axis, 'softmax', 'logit', 'dense (cuDNN)'], body), '']
-}
-
-function markdown(head: readonly string[], body: readonly (readonly string[])[]): string[] {
-  const line = (cells: readonly string[]) => `| ${cells.join(' | ')} |`
-  return [line(head), line(head.map(() => '---')), ...body.map(line)]
+  return [`${title}, ${commitName(rows[0].run)}:`, '', markdown([axis, 'softmax', 'logit', 'dense (cuDNN)'], body), '']
 }
 
 function milliseconds(rated: Rated | undefined): string {
   return rated ? number(rated.milliseconds) : ''
-}
-
-function number(value: number): string {
-  if (value >= 100) return value.toFixed(0)
-  return value >= 10 ? value.toFixed(1) : value.toFixed(2)
-}
-
-function count(value: number): string {
-  return value.toLocaleString('en-US')
 }

@@ -61,7 +61,7 @@ export function measuredServeRows({ runs }: ServeReport): MeasuredServeRow[] {
   return [...rows.values()].sort((left, right) => left.context - right.context || left.batch - right.batch)
 }
 
-/** Of all ways in PyTorch the one that took least; undefined where none was measured. */
+/** Of all ways in PyTorch, in all runs, the one that took least: our factors are no larger than within a run. Undefined where none was measured. */
 export function fastestServePeer({ runs }: ServeReport, what: ServePeerRow['what'], context: number, batch: number): number | undefined {
   const times = runs
     .flatMap(({ peers }) => peers?.rows ?? [])

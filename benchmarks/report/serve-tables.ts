@@ -27,13 +27,13 @@ export function serveTables(report: ServeReport): string {
   return [
     `A server with a model of the shape of Qwen3-0.6B on one ${deviceName(ours)}: ${count(ours.parameters)} random parameters, bf16, topK ${ours.topK}, m 16, init 128, local 512; caches of ${(ours.cacheBytes / 2 ** 30).toFixed(0)} GiB; clients that read streams over HTTP in another thread; ${
       peers
-        ? `PyTorch ${peers.versions.torch} on the same GPU, dense, without a server, the fastest of the ways in the file`
+        ? `PyTorch ${peers.versions.torch} on the same GPU, dense, without a server, the fastest of the ways in the file${report.runs.length > 1 ? ', whichever run it was in' : ''}`
         : 'no PyTorch in these runs'
     }; commit ${commits}. Before, ${gate.length} comparisons of streams with the model without the server, ${gate.filter(({ ok }) => ok).length} of them right.`,
     barTable(pairs, rows),
     'Decoding, all streams under way; in brackets the share of the rate of a copy that the bytes of a step take. Host: from the arrival of the tokens of a step until the next one is queued; idle: what the GPU waits between two steps.',
     decodeTable(report, pairs),
-    'First tokens of one request at a time, milliseconds from the request to the token, over HTTP:',
+    'First tokens of one request at a time, milliseconds from the request to the token, over HTTP; `promptTokens` as given to the server, or its default at that commit:',
     firstTokenTable(report, pairs),
     ...(same.length > 0 ? ['One request twice, beside a first run of it alone:', sameTable(same)] : []),
   ].join('\n\n')
@@ -136,9 +136,11 @@ function firstTokenTable(report: ServeReport, pairs: readonly Pair[]): string {
     const peer = fastestServePeer(report, 'first token', context, 1)
     const cell = (value: number | undefined) => (value === undefined ? '' : number(value))
     const faster = (other: number | undefined) => (other === undefined || sparse === undefined ? '' : times(other / sparse))
-    return [[count(context), cell(sparse), cell(whole), faster(whole), cell(peer), faster(peer)]]
+    const { promptTokens } = (phsa ?? dense)!.run.ours
+    const step = promptTokens === undefined ? 'its default' : count(promptTokens)
+    return [[count(context), step, cell(sparse), cell(whole), faster(whole), cell(peer), faster(peer)]]
   })
-  return markdown(['tokens', 'PHSA', 'dense', 'PHSA faster', 'PyTorch', 'PHSA faster'], body)
+  return markdown(['tokens', '`promptTokens`', 'PHSA', 'dense', 'PHSA faster', 'PyTorch', 'PHSA faster'], body)
 }
 
 function sameTable(same: readonly SameRequest[]): string {

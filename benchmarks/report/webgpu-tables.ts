@@ -1,5 +1,6 @@
 import type { AttentionPart, AttentionRow, ModelRow } from '../webgpu/webgpu-result.js'
-import { attentionRow, type WebgpuReport, webgpuDeviceName } from './webgpu-report.js'
+import { count, markdown, number, percent } from './table-text.js'
+import { attentionRow, fasterBy, type WebgpuReport, webgpuDeviceName } from './webgpu-report.js'
 
 const PARTS: readonly AttentionPart[] = ['pool', 'select', 'attend', 'forward', 'backward', 'both']
 
@@ -29,7 +30,7 @@ function productTable({ products, peakFlops }: WebgpuReport): string {
     flops ? number(flops / 1e12) : '',
     flops && peakFlops && engine !== 'cuda' && dtype === 'f32' ? percent(flops / peakFlops) : '',
   ])
-  return table(['product of square matrices', 'size', 'ms', 'TFLOP/s', `of ${number((peakFlops ?? 0) / 1e12)} TFLOP/s`], body)
+  return markdown(['product of square matrices', 'size', 'ms', 'TFLOP/s', `of ${number((peakFlops ?? 0) / 1e12)} TFLOP/s`], body)
 }
 
 function attentionTable({ attention }: WebgpuReport): string {
@@ -45,14 +46,13 @@ function attentionTable({ attention }: WebgpuReport): string {
   })
   const head = ['L', 'on', 'attention', 'pool', 'select', 'attend', 'forward', 'backward', 'forward and backward', 'faster than dense']
   const [{ spec }] = attention
-  return `Attention of one layer, milliseconds: ${spec.heads}/${spec.kvHeads} heads of ${spec.headDim}, m ${spec.blockSize}, topK 16, data A (neighbouring queries choose some of the same blocks). \`forward\` is pool, select and attend in a row; \`backward\` is attention's.\n\n${table(head, body)}`
+  return `Attention of one layer, milliseconds: ${spec.heads}/${spec.kvHeads} heads of ${spec.headDim}, m ${spec.blockSize}, topK 16, data A (neighbouring queries choose some of the same blocks). \`forward\` is pool, select and attend in a row; \`backward\` is attention's. Faster: forward, and both passes by the lesser of at once and one after the other.\n\n${markdown(head, body)}`
 }
 
-function fasterThanDense(rows: readonly AttentionRow[], { engine, length, attention, times }: AttentionRow): string {
-  const dense = attention === 'dense' ? undefined : attentionRow(rows, { engine, length, attention: 'dense' })
-  if (!dense?.times?.both || !times?.both || !dense.times.forward || !times.forward) return ''
-  const factor = (part: 'forward' | 'both') => (dense.times?.[part]?.milliseconds ?? Number.NaN) / (times[part]?.milliseconds ?? Number.NaN)
-  return `${factor('forward').toFixed(1)}x, ${factor('both').toFixed(1)}x`
+function fasterThanDense(rows: readonly AttentionRow[], row: AttentionRow): string {
+  const dense = row.attention === 'dense' ? undefined : attentionRow(rows, { engine: row.engine, length: row.length, attention: 'dense' })
+  if (!dense?.times?.both || !row.times?.both || !dense.times.forward || !row.times.forward) return ''
+  return `${fasterBy(row, dense, 'forward').toFixed(1)}x, ${fasterBy(row, dense, 'both').toFixed(1)}x`
 }
 
 function modelTable(rows: readonly ModelRow[]): string {
@@ -65,12 +65,12 @@ function modelTable(rows: readonly ModelRow[]): string {
     outcome === 'measured' ? milliseconds(time?.milliseconds) : outcome,
     tokensPerSecond ? count(Math.round(tokensPerSecond)) : '',
   ])
-  return `A model of the shape of Qwen3-0.6B with random weights: the logits of a prompt's last token, and recorded steps of decoding until the ids are on the host.\n\n${table(['pass', 'tokens', 'attention', 'on', 'ms', 'tokens/s'], body)}`
+  return `A model of the shape of Qwen3-0.6B with random weights: the logits of a prompt's last token, and recorded steps of decoding until the ids are on the host.\n\n${markdown(['pass', 'tokens', 'attention', 'on', 'ms', 'tokens/s'], body)}`
 }
 
 function barTable({ bars }: WebgpuReport): string {
   if (bars.length === 0) return ''
-  return table(
+  return markdown(
     ['bar', 'measured', 'wanted'],
     bars.map(({ what, measured, least, reached }) => {
       const text = (value: number) => (least < 1 ? percent(value) : `${value.toFixed(1)}x`)
@@ -79,24 +79,6 @@ function barTable({ bars }: WebgpuReport): string {
   )
 }
 
-function table(head: readonly string[], body: readonly (readonly string[])[]): string {
-  const line = (cells: readonly string[]) => `| ${cells.join(' | ')} |`
-  return [line(head), line(head.map(() => '---')), ...body.map(line)].join('\n')
-}
-
 function milliseconds(value: number | undefined): string {
   return value === undefined ? '' : number(value)
-}
-
-function percent(share: number): string {
-  return `${(share * 100).toFixed(0)} %`
-}
-
-function number(value: number): string {
-  if (value >= 100) return value.toFixed(0)
-  return value >= 10 ? value.toFixed(1) : value.toFixed(2)
-}
-
-function count(value: number): string {
-  return value.toLocaleString('en-US')
 }

@@ -1,8 +1,7 @@
 // Measures a server of this machine's GPU: `bench-serve` of the offline bundle starts it.
-import { renameSync, writeFileSync } from 'node:fs'
 import { parseArgs } from 'node:util'
 import { cuda } from '@phsa/kernels-cuda'
-import { unavailableReason } from '../attention/bench-attention.js'
+import { programCode, resultWriter } from '../bench-program.js'
 import { benchServe } from './bench-serve.js'
 import { recordingReference } from './recording-reference.js'
 import { fullServePlan, rowName, smallServePlan } from './serve-plan.js'
@@ -50,7 +49,7 @@ const plan = {
   rows: whole.rows.filter((row) => isWanted(rowName(row)) && row.context >= Number(from) && row.context <= Number(to)),
 }
 
-try {
+process.exitCode = await programCode(async () => {
   const backend = isHost ? recordingReference() : await cuda()
   const { gate, rows } = await benchServe({
     backend,
@@ -59,18 +58,8 @@ try {
     commit,
     seconds: Number(seconds),
     rowSeconds: Number(rowSeconds),
-    // Whole or not at all: a run that is stopped leaves what it had.
-    write: (result) => {
-      writeFileSync(`${out}.part`, `${JSON.stringify(result, undefined, 2)}\n`)
-      renameSync(`${out}.part`, out)
-    },
+    write: resultWriter(out),
     log: (line) => console.log(line),
   }).finally(() => backend.dispose())
-  const isRight = gate?.checks.every(({ ok }) => ok) && rows.every(({ outcome }) => outcome !== 'failed')
-  process.exitCode = isRight ? 0 : 1
-} catch (error) {
-  const reason = unavailableReason(error)
-  if (reason === undefined) throw error
-  console.error(reason)
-  process.exitCode = 3
-}
+  return gate?.checks.every(({ ok }) => ok) === true && rows.every(({ outcome }) => outcome !== 'failed')
+})

@@ -79,6 +79,9 @@ test('of a row that several runs have the latest that was measured counts', () =
   const lines = serveTables(serveReport([{ ours: later }, { ours }])).split('\n')
   expect(lines).toContain('| 1,024 tokens, one stream: weights at the rate of a copy, over a step | 25 % | 40 % |')
   expect(lines).toContain('| 131,072 tokens, 4 streams: PHSA over dense | 5.00x | 8.00x |')
+  const first = serveTables(serveReport([{ ours }, { ours: { ...later, promptTokens: 16_384 } }])).split('\n')
+  expect(first).toContain('| 1,024 | 16,384 | 10.0 |  |  |  |  |')
+  expect(first).toContain('| 131,072 | its default | 10.0 | 60.0 | 6.00x |  |  |')
   expect(() => serveReport([{ ours, peers: { ...peers, device: 'NVIDIA H100' } }])).toThrow('another of NVIDIA H100')
 })
 

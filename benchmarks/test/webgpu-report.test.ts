@@ -74,6 +74,14 @@ test('the tables say what was measured, and what was not', () => {
   expect(text).toMatch(/commit 0123456789; /)
 })
 
+test('both passes of dense attention that were timed cold count for no more than one after the other', () => {
+  const dense = row('dense', 300)
+  const cold = { ...dense, times: { ...dense.times, both: timing([3000]) } }
+  const report = webgpuReport({ ...result, products: [], attention: [row('phsa', 40), cold] })
+  expect(report.bars.map(({ measured }) => measured)).toEqual([7.5, 15])
+  expect(webgpuTables(report)).toContain('| 7.5x, 15.0x |')
+})
+
 test('dense attention is a window over all tokens', () => {
   expect(specOf({ length: 1000, attention: 'dense', score: 'softmax' }, 'f32')).toMatchObject({ topK: 0, localTokens: 1008 })
 })

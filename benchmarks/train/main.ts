@@ -1,8 +1,7 @@
 // Measures training steps on this machine's GPU: `bench-train` of the offline bundle starts it.
-import { renameSync, writeFileSync } from 'node:fs'
 import { parseArgs } from 'node:util'
 import { cuda } from '@phsa/kernels-cuda'
-import { unavailableReason } from '../attention/bench-attention.js'
+import { programCode, resultWriter } from '../bench-program.js'
 import { benchModel } from '../model/bench-model.js'
 import { checkModel } from '../model/model-gate.js'
 import { smallTrainingPlan, TRAIN_GROUPS, trainingPlan } from './train-plan.js'
@@ -24,8 +23,9 @@ if (out === undefined || !(Number(seconds) >= 0) || groups.length < new Set(only
   process.exit(2)
 }
 
-try {
+process.exitCode = await programCode(async () => {
   const backend = await cuda()
+  const write = resultWriter(out)
   const plan = small ? smallTrainingPlan() : trainingPlan(groups)
   const { gate, rows } = await benchModel({
     backend,
@@ -33,18 +33,8 @@ try {
     plan,
     commit,
     seconds: Number(seconds),
-    // Whole or not at all: a run that is stopped leaves what it had.
-    write: (result) => {
-      writeFileSync(`${out}.part`, `${JSON.stringify(trainResult(result, plan), undefined, 2)}\n`)
-      renameSync(`${out}.part`, out)
-    },
+    write: (result) => write(trainResult(result, plan)),
     log: (line) => console.log(line),
   }).finally(() => backend.dispose())
-  const isRight = gate.every(({ ok }) => ok) && rows.every(({ outcome }) => outcome !== 'wrong' && outcome !== 'failed')
-  process.exitCode = isRight ? 0 : 1
-} catch (error) {
-  const reason = unavailableReason(error)
-  if (reason === undefined) throw error
-  console.error(reason)
-  process.exitCode = 3
-}
+  return gate.every(({ ok }) => ok) && rows.every(({ outcome }) => outcome !== 'wrong' && outcome !== 'failed')
+})

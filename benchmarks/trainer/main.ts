@@ -1,11 +1,10 @@
 // Measures what the options of the trainer cost on this machine's GPU, steps of the Qwen3-0.6B shape: `bench-trainer` of the offline bundle starts it.
-import { renameSync, writeFileSync } from 'node:fs'
 import { parseArgs } from 'node:util'
 import type { ModelBackend } from '@phsa/core'
 import { cuda } from '@phsa/kernels-cuda'
 import { type DecoderConfig, DecoderModel } from '@phsa/model'
 import { createTrainer, type TrainingData } from '@phsa/trainer'
-import { unavailableReason } from '../attention/bench-attention.js'
+import { programCode, resultWriter } from '../bench-program.js'
 import { topicBatch, uploadWeights } from '../model/bench-weights.js'
 import { BENCH_PHSA, QWEN3_06B } from '../model/model-plan.js'
 import { type TrainerCase, trainerCases } from './trainer-cases.js'
@@ -24,21 +23,14 @@ if (out === undefined) {
 }
 const config: DecoderConfig = small ? { ...QWEN3_06B, vocabSize: 4096, layers: 2 } : QWEN3_06B
 
-try {
+const write = resultWriter(out)
+process.exitCode = await programCode(async () => {
   const backend = await cuda()
-  try {
-    await measure(backend, out)
-  } finally {
-    backend.dispose()
-  }
-} catch (error) {
-  const reason = unavailableReason(error)
-  if (reason === undefined) throw error
-  console.error(reason)
-  process.exitCode = 3
-}
+  await measure(backend).finally(() => backend.dispose())
+  return true
+})
 
-async function measure(backend: ModelBackend, path: string): Promise<void> {
+async function measure(backend: ModelBackend): Promise<void> {
   const result = { createdAt: new Date().toISOString(), commit, device: backend.device, config, tokens: TOKENS, warmUp: WARM_UP }
   const dtype = 'bf16'
   const model = new DecoderModel({ config, backend, phsa: BENCH_PHSA, dtype }, uploadWeights(backend.memory, config, dtype))
@@ -50,9 +42,7 @@ async function measure(backend: ModelBackend, path: string): Promise<void> {
       const median = sorted[Math.floor(sorted.length / 2)]
       console.log(`${trainerCase.name}: ${median.toFixed(1)} ms`)
       cases.push({ name: trainerCase.name, milliseconds, median })
-      // Whole or not at all: a run that is stopped leaves what it had.
-      writeFileSync(`${path}.part`, `${JSON.stringify({ ...result, cases }, undefined, 2)}\n`)
-      renameSync(`${path}.part`, path)
+      write({ ...result, cases })
     }
   } finally {
     model.dispose()

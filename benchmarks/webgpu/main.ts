@@ -1,7 +1,6 @@
 // Measures WebGPU on this machine's GPU, beside CUDA and TensorFlow.js where they are: `bench-webgpu` of the offline bundle starts it.
-import { renameSync, writeFileSync } from 'node:fs'
 import { parseArgs } from 'node:util'
-import { unavailableReason } from '../attention/bench-attention.js'
+import { programCode, resultWriter } from '../bench-program.js'
 import { benchWebgpu } from './bench-webgpu.js'
 import { fullWebgpuPlan, smallWebgpuPlan, WEBGPU_GROUPS } from './webgpu-plan.js'
 
@@ -21,30 +20,22 @@ if (out === undefined || !(Number(seconds) >= 0) || groups.length < new Set(only
   process.exit(2)
 }
 
-try {
+const code = await programCode(async () => {
   const { conformance, products, attention, modelGate, model } = await benchWebgpu({
     plan: small ? smallWebgpuPlan() : fullWebgpuPlan(),
     groups,
     dawnFlags: process.env.PHSA_DAWN_FLAGS?.split(' ').filter(Boolean) ?? [],
     commit,
     seconds: Number(seconds),
-    // Whole or not at all: a run that is stopped leaves what it had.
-    write: (result) => {
-      writeFileSync(`${out}.part`, `${JSON.stringify(result, undefined, 2)}\n`)
-      renameSync(`${out}.part`, out)
-    },
+    write: resultWriter(out),
     log: (line) => console.log(line),
   })
   const rows = [...products, ...attention, ...model]
-  const isRight =
+  return (
     conformance.failed.length === 0 &&
     modelGate.every(({ ok }) => ok) &&
     rows.every(({ outcome }) => outcome === 'measured' || outcome === 'left-out')
-  // Dawn and TensorFlow.js leave handles that keep the process alive.
-  process.exit(isRight ? 0 : 1)
-} catch (error) {
-  const reason = unavailableReason(error)
-  if (reason === undefined) throw error
-  console.error(reason)
-  process.exit(3)
-}
+  )
+})
+// Dawn and TensorFlow.js leave handles that keep the process alive.
+process.exit(code)
