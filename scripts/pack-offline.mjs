@@ -1,7 +1,7 @@
 // Makes a folder that runs `phsa` on any 64-bit Linux machine without npm, Node or network, such as a GPU machine: this machine's Node, the
 // command in one bundle with the packages it uses, its assets, the CUDA kernels, WebGPU on Vulkan, the fixtures of `phsa verify`, and `bench-attention`,
 // `bench-decode`, `bench-step`, `bench-model`, `bench-train`, `bench-serve` and `bench-webgpu`, which measure attention, steps of decoding, a whole model, its training,
-// a server and WebGPU on the GPU beside their peers (benchmarks/README.md).
+// a server and WebGPU on the GPU beside their peers (benchmarks/README.md), and `study`, which trains the models of docs/runs/selection-study.
 //
 //   node scripts/pack-offline.mjs [--out <folder>] [--no-build]
 //
@@ -97,6 +97,7 @@ async function bundleCommand() {
       'bench-parallel': join(root, 'benchmarks/parallel/main.ts'),
       'bench-webgpu': join(root, 'benchmarks/webgpu/main.ts'),
       'bench-serve': join(root, 'benchmarks/serve/main.ts'),
+      study: join(root, 'benchmarks/study/main.ts'),
       'bench-serve-clients': join(root, 'benchmarks/serve/client-thread.ts'),
     },
     outDir: join(out, 'app/dist'),
@@ -366,6 +367,12 @@ exec "$node" "$here/app/dist/bench-parallel.js" --out "$1/parallel.json" --commi
 ${UNPACK_NODE}[ $# -gt 0 ] || { echo "usage: bench-collective OUT [--small]" >&2; exit 2; }
 mkdir -p "$1"
 exec "$node" "$here/app/dist/bench-collective.js" --out "$1/collective.json" --commit "${commit()}" $2
+`,
+    study: `#!/bin/sh
+# Runs the study of docs/runs/selection-study on this machine's GPU, from the repository's root or with its files named:
+# ./study run [--seed N] [--branch NAME] [--seconds N] [--config FILE] [--data FOLDER] [--out FOLDER] [--work FOLDER]
+# The same command goes on where it was stopped. ./study prepare TRAIN.txt VALID.txt [--tokenizer FOLDER] [--data FOLDER] makes the data.
+${UNPACK_NODE}exec "$node" "$here/app/dist/study.js" "$@" --commit "${commit()}"
 `,
   }
   for (const [name, text] of Object.entries(starters)) {

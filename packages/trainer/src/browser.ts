@@ -48,6 +48,7 @@ export {
 } from './evaluation/evaluate-selections.js'
 export { type HeldOutOptions, heldOutBatches } from './evaluation/held-out-batches.js'
 export { type LayerSample, layerRecalls } from './evaluation/layer-recall.js'
+export { type NeedleRowOptions, needleRows } from './evaluation/needle-rows.js'
 export type { NeedleTask, NeedleTrial } from './evaluation/needle-task.js'
 export type { PolicyVariant } from './evaluation/policy-variant.js'
 export type { RetrievalPromptOptions } from './evaluation/retrieval-prompts.js'

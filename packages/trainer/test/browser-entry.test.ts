@@ -1,6 +1,6 @@
 import { fileURLToPath } from 'node:url'
-import { build } from 'vite'
 import { expect, test } from 'vitest'
+import { importsOfNode } from '../../../scripts/imports-of-node.js'
 import * as browser from '../src/browser.js'
 import * as whole from '../src/index.js'
 import { letterData, tinyModel } from './tiny-model.js'
@@ -8,29 +8,7 @@ import { letterData, tinyModel } from './tiny-model.js'
 const text = 'A fox saw grapes, ripe and high. It leapt; it missed. "They are sour," said the fox, and left.'
 
 test('what pages get imports nothing of Node', async () => {
-  const imported = new Set<string>()
-  await build({
-    configFile: false,
-    logLevel: 'error',
-    plugins: [
-      {
-        name: 'node-imports',
-        enforce: 'pre',
-        resolveId(id, importer) {
-          if (!id.startsWith('node:')) return undefined
-          imported.add(`${id} in ${importer?.replace(/^.*\/src\//, '')}`)
-          return { id, external: true }
-        },
-      },
-    ],
-    build: {
-      write: false,
-      minify: false,
-      lib: { entry: fileURLToPath(new URL('../src/browser.ts', import.meta.url)), formats: ['es'] },
-      rollupOptions: { external: /^@phsa\// },
-    },
-  })
-  expect([...imported]).toEqual([])
+  expect(await importsOfNode(fileURLToPath(new URL('../src/browser.ts', import.meta.url)), /^@phsa\//)).toEqual([])
 })
 
 test('it has no name that Node does not have', () => {

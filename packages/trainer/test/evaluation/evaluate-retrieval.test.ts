@@ -63,6 +63,14 @@ test.each(testedBackends)('a model that copies finds every needle that its atten
   backend.dispose()
 })
 
+test.each([1, 150, 100_000])('prompts answer alike alone and in batches of %i tokens', async (batchTokens) => {
+  // Trained on nothing, and copying: answers of both kinds must stay with their prompts.
+  for (const model of [undefined, DecoderModel.create({ config: copyConfig, backend: await reference(), phsa: copyPhsa, seed: 2 })]) {
+    const settings = { ...(model && { model }), lengths: [60, 61, 96], policies: ['phsa', 'mean-pool'], topKs: [0, 1] }
+    expect(await evaluate(await options({ ...settings, batchTokens }))).toEqual(await evaluate(await options(settings)))
+  }
+})
+
 test('blocks drawn at random miss most needles in the middle', async () => {
   const { table } = await evaluate(await options({ policies: ['random'], topKs: [1], lengths: [96], depths: [0.5], trials: 12 }))
   expect(table[0].overall.accuracy).toBe(100)
@@ -118,6 +126,7 @@ test.each([
   ['depths', { depths: [1.5] }, 'depths is 1.5'],
   ['trials', { trials: 0 }, 'trials is 0'],
   ['topKs', { topKs: [] }, 'is empty'],
+  ['batchTokens', { batchTokens: 0 }, 'at least 1'],
   [
     'task',
     { task: { trial: () => ({ needle: Int32Array.of(99), question: Int32Array.of(1), answer: Int32Array.of(1) }) } },
