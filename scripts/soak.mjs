@@ -22,6 +22,8 @@ const PEAK_MEGABYTES = 1500
 
 /** Failed inputs are written here. */
 const cache = join(root, 'node_modules/.cache/fuzz')
+/** What results of a server depend on. */
+const served = ['packages/core/src', 'packages/model/src', 'packages/server', 'scripts/soak.mjs']
 
 /** @typedef {{ seed: number, inputs: number, seconds: number, first: number, kills: number, clients: number, requests: number }} Amount */
 /** @typedef {{ index: number, fault: string, folder: string }} Failure */
@@ -165,18 +167,12 @@ function startScript(script, options, args) {
 /** @param {Amount} amount */
 async function training({ seed, kills }) {
   const start = performance.now()
-  const child = startScript('../packages/trainer/test/kill/kill-soak.ts', [], [String(kills), String(seed)])
-  let printed = ''
-  child.stdout?.setEncoding('utf8').on('data', (text) => {
-    printed += text
-  })
-  const code = await new Promise((resolve) => child.on('close', resolve))
   const again = `npm run soak -- training --kills ${kills} --seed ${seed}`
-  if (code !== 0) {
+  const report = await reportOf('../packages/trainer/test/kill/kill-soak.ts', [kills, seed])
+  if (!report) {
     console.error(`a killed run differs from the unbroken one, or left a checkpoint that is not whole (above); again: ${again}`)
     return false
   }
-  const report = JSON.parse(printed)
   const elapsed = (performance.now() - start) / 1000
   console.log(
     `${report.kills} kills in ${report.runs} runs of ${report.steps} steps and ${elapsed.toFixed(0)} s: ${report.duringWrite} during the write of a checkpoint, ${report.duringRemoval} during the removal of one; every run ended as the unbroken one`,
@@ -189,46 +185,48 @@ async function training({ seed, kills }) {
 /** @param {Amount} amount */
 async function serving({ seed, seconds, clients }) {
   const duration = Number.isFinite(seconds) ? seconds : 60
-  const child = startScript('../packages/server/test/soak/serving-soak.ts', [], [clients, duration, seed].map(String))
-  let printed = ''
-  child.stdout?.setEncoding('utf8').on('data', (text) => {
-    printed += text
-  })
-  const code = await new Promise((resolve) => child.on('close', resolve))
-  if (code !== 0) return false
-  const { faults, ...report } = JSON.parse(printed)
-  for (const fault of faults) console.error(fault)
+  const report = await reportOf('../packages/server/test/soak/serving-soak.ts', [clients, duration, seed])
+  if (!report) return false
+  for (const fault of report.faults) console.error(fault)
   const { finished, left, refused, fuzzed, healthMilliseconds } = report
   console.log(
-    `${finished} streams as alone, ${left} that were left, ${refused} refused with 429, ${fuzzed} fuzzed requests; /health p99 ${healthMilliseconds.p99.toFixed(1)} ms; ${faults.length} faults`,
+    `${finished} streams as alone, ${left} that were left, ${refused} refused with 429, ${fuzzed} fuzzed requests; /health p99 ${healthMilliseconds.p99.toFixed(1)} ms; ${report.faults.length} faults`,
   )
   const again = `npm run soak -- serving --clients ${clients} --seconds ${duration} --seed ${seed}`
-  const sources = ['packages/core/src', 'packages/model/src', 'packages/server', 'scripts/soak.mjs']
-  writeResult('soak-serving', { ...provenance(sources), command: again, seed, ...report, faults: faults.length })
-  return faults.length === 0
+  writeResult('soak-serving', { ...provenance(served), command: again, seed, ...report, faults: report.faults.length })
+  return report.faults.length === 0
 }
 
 /** @param {Amount} amount */
 async function fuzzServing({ seed, first, requests: end }) {
   const start = performance.now()
-  const child = startScript('../packages/server/test/soak/serving-fuzz.ts', [], [first, end, seed].map(String))
+  const report = await reportOf('../packages/server/test/soak/serving-fuzz.ts', [first, end, seed])
+  if (!report) return false
+  for (const fault of report.faults) console.error(fault)
+  const elapsed = (performance.now() - start) / 1000
+  console.table(report.statuses)
+  console.log(`${report.requests} requests in ${elapsed.toFixed(0)} s; ${report.faults.length} faults`)
+  if (input === undefined) {
+    const again = `npm run soak -- fuzz-serving --requests ${end} --seed ${seed}`
+    writeResult('fuzz-serving', { ...provenance(served), command: again, seed, ...report, seconds: elapsed, faults: report.faults.length })
+  }
+  return report.faults.length === 0
+}
+
+/**
+ * What a script says on stdout, as JSON; undefined where it fails.
+ *
+ * @param {string} script relative to this file
+ * @param {number[]} args
+ */
+async function reportOf(script, args) {
+  const child = startScript(script, [], args.map(String))
   let printed = ''
   child.stdout?.setEncoding('utf8').on('data', (text) => {
     printed += text
   })
   const code = await new Promise((resolve) => child.on('close', resolve))
-  if (code !== 0) return false
-  const { faults, ...report } = JSON.parse(printed)
-  for (const fault of faults) console.error(fault)
-  const elapsed = (performance.now() - start) / 1000
-  console.table(report.statuses)
-  console.log(`${report.requests} requests in ${elapsed.toFixed(0)} s; ${faults.length} faults`)
-  if (input === undefined) {
-    const again = `npm run soak -- fuzz-serving --requests ${end} --seed ${seed}`
-    const sources = ['packages/core/src', 'packages/model/src', 'packages/server', 'scripts/soak.mjs']
-    writeResult('fuzz-serving', { ...provenance(sources), command: again, seed, ...report, seconds: elapsed, faults: faults.length })
-  }
-  return faults.length === 0
+  return code === 0 ? JSON.parse(printed) : undefined
 }
 
 /**

@@ -2,6 +2,7 @@ import type { TextTokenizer } from '@phsa/model'
 import type { EngineClient } from '../engine/engine-client.js'
 import type { Texts } from '../texts/texts.js'
 import type { CompleteSettings } from './api-settings.js'
+import type { RequestTurns } from './request-turns.js'
 import type { ServerMetrics } from './server-metrics.js'
 import type { TokenNames } from './token-names.js'
 
@@ -19,4 +20,6 @@ export interface ApiContext {
   readonly created: number
   readonly settings: CompleteSettings
   readonly metrics: ServerMetrics
+  /** For work of milliseconds. */
+  readonly turns: RequestTurns
 }

@@ -1,4 +1,3 @@
-import { setImmediate as eventLoopTurn } from 'node:timers/promises'
 import type { Context } from 'hono'
 import { answer } from './answer.js'
 import type { ApiContext } from './api-context.js'
@@ -24,7 +23,7 @@ export async function completions(c: Context<ApiEnvironment>, context: ApiContex
   const tellsLogprobs = typeof body.logprobs === 'number'
   const { signal } = c.req.raw
   // One after the other, so that one request never fills the queue of long texts; between short ones others get their turn.
-  const prompts = await oneByOne(body.prompt, (prompt) =>
+  const prompts = await oneByOne(body.prompt, context, (prompt) =>
     typeof prompt === 'string' ? context.texts.encode(prompt, signal) : idsOf(prompt, context),
   )
   // What ranks choices is asked for also where the answer does not tell it.
@@ -42,15 +41,15 @@ export async function completions(c: Context<ApiEnvironment>, context: ApiContex
     promptOnly: body.max_tokens === 0,
   }
   const plan = planGeneration(body, details, context, record.caller)
-  const echoes = echo ? await oneByOne(prompts, (prompt) => echoedPrompt(prompt, context, signal)) : undefined
+  const echoes = echo ? await oneByOne(prompts, context, (prompt) => echoedPrompt(prompt, context, signal)) : undefined
   const options = { id: `cmpl-${record.id}`, plan, given, echoes, logprobs: tellsLogprobs }
   return answer(c, plan, new CompletionShape(options, context), context)
 }
 
-async function oneByOne<T, R>(values: readonly T[], work: (value: T) => R | Promise<R>): Promise<R[]> {
+async function oneByOne<T, R>(values: readonly T[], { turns }: ApiContext, work: (value: T) => R | Promise<R>): Promise<R[]> {
   const results: R[] = []
   for (const value of values) {
-    if (results.length > 0) await eventLoopTurn()
+    if (results.length > 0) await turns.next()
     results.push(await work(value))
   }
   return results

@@ -25,6 +25,7 @@ import { openApiDocument } from './open-api-document.js'
 import { refuseLargeBody } from './refuse-large-body.js'
 import { RequestRecord } from './request-record.js'
 import { RequestTrace, type TracedOperation } from './request-trace.js'
+import { RequestTurns } from './request-turns.js'
 import { ServerMetrics } from './server-metrics.js'
 import { TokenNames } from './token-names.js'
 import { detokenize, tokenize } from './token-routes.js'
@@ -66,6 +67,7 @@ export function createApi({
     created: Math.floor(Date.now() / 1000),
     settings,
     metrics,
+    turns: new RequestTurns(),
   }
   const document = openApiDocument()
   const app = new Hono<ApiEnvironment>()
@@ -77,11 +79,12 @@ export function createApi({
   app.get('/health/ready', (c) => ready(c, settings.phase()))
   app.get('/health/live', (c) => live(c, settings.phase()))
 
+  app.use(inTurn(context))
   app.use(askedLocally(context))
   // Before keys are asked for: a browser sends none with the address of a page.
   if (settings.pages !== undefined) app.use(serveStatic({ root: settings.pages }))
   app.use(authenticated(context))
-  app.use(bodyLimit({ maxSize: settings.maxBodyBytes, onError: (c) => refuseLargeBody(c, settings.maxBodyBytes) }))
+  app.post('*', limitedBody(settings.maxBodyBytes))
   app.get('/v1/models', (c) => listModels(c, context))
   app.get('/v1/models/:name{.+}', (c) => getModel(c, context))
   app.get('/metrics', async (c) => c.body(await metrics.text(), 200, { 'content-type': metrics.contentType }))
@@ -120,6 +123,24 @@ function recorded({ settings, metrics }: ApiContext): MiddlewareHandler<ApiEnvir
 /** The route that answers, as it is declared; `/*` where none does. Handlers of all routes are declared after those of health. */
 function routeOf(c: Context<ApiEnvironment>): string {
   return matchedRoutes(c).findLast(({ path }) => path !== '/*')?.path ?? '/*'
+}
+
+/** What follows takes milliseconds; who has left by then is not worked for. */
+function inTurn({ turns }: ApiContext): MiddlewareHandler<ApiEnvironment> {
+  return async (c, next) => {
+    await turns.next()
+    if (c.req.raw.signal.aborted) throw apiErrorOf(c.req.raw.signal.reason, true)
+    await next()
+  }
+}
+
+/** A body that says how long it is needs no counting, which would make a stream of it. */
+function limitedBody(maxBytes: number): MiddlewareHandler<ApiEnvironment> {
+  const counted = bodyLimit({ maxSize: maxBytes, onError: (c) => refuseLargeBody(c, maxBytes) })
+  return (c, next) => {
+    const isShort = Number(c.req.header('content-length')) <= maxBytes && c.req.header('transfer-encoding') === undefined
+    return isShort ? next() : counted(c, next)
+  }
 }
 
 function authenticated({ settings }: ApiContext): MiddlewareHandler<ApiEnvironment> {

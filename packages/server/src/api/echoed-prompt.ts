@@ -1,4 +1,3 @@
-import { setImmediate as eventLoopTurn } from 'node:timers/promises'
 import { TextStream } from '@phsa/model'
 import type { ApiContext } from './api-context.js'
 
@@ -16,12 +15,16 @@ export interface EchoedPrompt {
  * The text of a prompt's tokens, and where they begin in it.
  * @throws the signal's reason
  */
-export async function echoedPrompt(ids: Int32Array, { answers }: Pick<ApiContext, 'answers'>, signal?: AbortSignal): Promise<EchoedPrompt> {
+export async function echoedPrompt(
+  ids: Int32Array,
+  { answers, turns }: Pick<ApiContext, 'answers' | 'turns'>,
+  signal?: AbortSignal,
+): Promise<EchoedPrompt> {
   const stream = new TextStream(answers)
   const offsets: number[] = []
   let text = ''
   for (const [index, id] of ids.entries()) {
-    if (index > 0 && index % IDS_A_TURN === 0) await eventLoopTurn()
+    if (index > 0 && index % IDS_A_TURN === 0) await turns.next()
     signal?.throwIfAborted()
     offsets.push(text.length)
     text += stream.push(id)

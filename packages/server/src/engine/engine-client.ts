@@ -130,7 +130,7 @@ export interface EngineClient {
   readonly limits: EngineLimits
 
   /**
-   * Continues a prompt. Leaving the loop early, or the signal, ends the work within two steps and frees what it holds.
+   * Continues a prompt. Leaving the loop early, or the signal, frees what it holds at the end of the step under way; one that is queued already is its last.
    * Before the first event it throws QueueFullError (429), InvalidInputError (400), EngineStoppedError (503); later the reason that ended the engine,
    * or the signal's.
    */

@@ -31,7 +31,7 @@ export class Engine implements EngineClient {
   readonly #scheduler: Scheduler<RequestRun>
   readonly #decoder: PagedDecoder
   readonly #batchStep: BatchStep
-  /** Left while steps were under way, which still write their pages. */
+  /** Left while steps were under way that compute something for them, which nobody is told. */
   readonly #leaving = new Set<RequestRun>()
   readonly #totals = {
     promptTokens: 0,
@@ -220,7 +220,7 @@ export class Engine implements EngineClient {
     }
   }
 
-  /** Queues the step after one that has not been taken in. Who leaves is waited for: its pages must not be written for long. */
+  /** Queues the step after one that has not been taken in, unless somebody leaves, for whom nothing more is computed. */
   async #startNext({ chunks: before }: StepUnderWay): Promise<StepUnderWay | undefined> {
     if (this.#leaving.size > 0 || this.#options.model.backend.limits.blocking) return undefined
     const prompts = this.#scheduler.extendPrompts(before)
@@ -241,9 +241,10 @@ export class Engine implements EngineClient {
     this.#totals.steps++
     this.#totals.stepMilliseconds += now - this.#since
     this.#since = now
+    // Also where the next step still writes to their pages: a device works in order, so whoever gets these writes after it.
+    for (const run of this.#leaving) this.#scheduler.remove(run)
     if (isNextUnderWay) return
     this.#isStepping = false
-    for (const run of this.#leaving) this.#scheduler.remove(run)
     this.#leaving.clear()
   }
 

@@ -126,7 +126,10 @@ export class Scheduler<S extends Sequence = Sequence> {
     }
   }
 
-  /** Takes a sequence out, finished or not, and gives its pages back. Not between `schedule` and `settle`. */
+  /**
+   * Takes a sequence out, finished or not, and gives its pages back; nothing where it is out already. Not between `schedule` and `settle`. Chunks that
+   * `extend` and `extendPrompts` have made of it may be under way; they are not settled then.
+   */
   remove(sequence: S): void {
     for (const list of [this.#waiting, this.#running]) {
       const index = list.indexOf(sequence)

@@ -1,13 +1,16 @@
 import type { MessagePort } from 'node:worker_threads'
+import { afterRounds } from '../after-rounds.js'
 import type { EngineClient, EngineEvent, EngineLimits, EngineRequest, EngineStats } from '../engine/engine-client.js'
 import { EngineStoppedError } from '../engine/engine-stopped-error.js'
 import { errorFrom } from './error-message.js'
 import { EventQueue } from './event-queue.js'
-import type { EngineAnswer, EngineCall } from './port-messages.js'
+import type { EngineAnswer, EngineCall, StreamMessage } from './port-messages.js'
 import { SlowClientError } from './slow-client-error.js'
 
 /** Events of one stream that may wait for its client; one more ends the stream. */
 const USUAL_UNREAD = 4096
+/** Streams that are told something before others of this thread get their turn: a millisecond. */
+const STREAMS_AT_ONCE = 8
 
 interface PendingStats {
   readonly resolve: (stats: EngineStats) => void
@@ -24,8 +27,8 @@ export class EnginePort implements EngineClient {
   readonly #unread: number
   readonly #streams = new Map<number, EventQueue<EngineEvent>>()
   readonly #stats = new Map<number, PendingStats>()
-  /** Of this turn of the event loop. */
-  #inbox: EngineAnswer[] = []
+  /** What streams are to be told, in its order; they take their turns. */
+  readonly #inbox = new Map<number, StreamMessage[]>()
   #next = 0
   #isClosed = false
 
@@ -34,7 +37,7 @@ export class EnginePort implements EngineClient {
     this.limits = limits
     this.#port = port
     this.#unread = unread
-    port.on('message', (answer: EngineAnswer) => this.#collect(answer))
+    port.on('message', (answer: EngineAnswer) => this.#receive(answer))
     port.on('close', () => this.#end())
   }
 
@@ -78,30 +81,13 @@ export class EnginePort implements EngineClient {
     if (this.#streams.delete(stream) && !this.#isClosed) this.#post({ type: 'cancel', stream })
   }
 
-  /** A thread that has fallen behind finds several steps here: tokens of a stream that are read in one go are written to its client in one go. */
-  #collect(answer: EngineAnswer): void {
-    this.#inbox.push(answer)
-    if (this.#inbox.length === 1) setImmediate(() => this.#readInbox())
-  }
-
-  #readInbox(): void {
-    for (const answer of this.#inbox.splice(0)) this.#receive(answer)
-  }
-
   #receive(answer: EngineAnswer): void {
     if (answer.type === 'tokens') {
-      for (const [index, stream] of answer.streams.entries()) this.#take(stream, { type: 'token', id: answer.ids[index] })
+      for (const [index, stream] of answer.streams.entries()) this.#collect({ stream, event: { type: 'token', id: answer.ids[index] } })
       return
     }
     if (answer.type === 'events') {
-      for (const message of answer.events) {
-        if ('event' in message) this.#take(message.stream, message.event)
-        else {
-          const queue = this.#streams.get(message.stream)
-          this.#streams.delete(message.stream)
-          queue?.fail(errorFrom(message.error))
-        }
-      }
+      for (const message of answer.events) this.#collect(message)
       return
     }
     const pending = this.#stats.get(answer.call)
@@ -110,13 +96,44 @@ export class EnginePort implements EngineClient {
     else pending?.reject(errorFrom(answer.error))
   }
 
+  /** A thread that has fallen behind finds several steps here: tokens of a stream that are read in one go are written to its client in one go. */
+  #collect(message: StreamMessage): void {
+    const messages = this.#inbox.get(message.stream)
+    if (messages) messages.push(message)
+    else if (this.#inbox.set(message.stream, [message]).size === 1) setImmediate(() => this.#readInbox())
+  }
+
+  #readInbox(): void {
+    this.#tellStreams(STREAMS_AT_ONCE)
+    if (this.#inbox.size > 0) afterRounds(() => this.#readInbox())
+  }
+
+  #tellStreams(most: number): void {
+    let told = 0
+    for (const [stream, messages] of this.#inbox) {
+      if (told++ === most) return
+      this.#inbox.delete(stream)
+      for (const message of messages) this.#tell(message)
+    }
+  }
+
+  #tell(message: StreamMessage): void {
+    if ('event' in message) {
+      this.#take(message.stream, message.event)
+      return
+    }
+    const queue = this.#streams.get(message.stream)
+    this.#streams.delete(message.stream)
+    queue?.fail(errorFrom(message.error))
+  }
+
   #take(stream: number, event: EngineEvent): void {
     // Now and not when the client reads on, which may be never.
     if (this.#streams.get(stream)?.push(event) === false) this.#cancel(stream)
   }
 
   #end(): void {
-    this.#readInbox()
+    this.#tellStreams(Number.POSITIVE_INFINITY)
     this.#isClosed = true
     for (const queue of this.#streams.values()) queue.fail(stopped())
     for (const { reject } of this.#stats.values()) reject(stopped())

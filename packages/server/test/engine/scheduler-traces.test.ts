@@ -70,9 +70,9 @@ class Keys {
     for (let position = start; position < end; position++) this.#places.set(this.#place(sequence.pages, position), marks[position])
   }
 
-  /** What is computed of a token that is none. */
-  spoil(sequence: Sequence, position: number): void {
-    this.#places.set(this.#place(sequence.pages, position), -1)
+  /** What is computed of a token that is none, or for nobody. */
+  spoil(pages: readonly number[], start: number, end: number): void {
+    for (let position = start; position < end; position++) this.#places.set(this.#place(pages, position), -1)
   }
 
   /** Whether the keys of these first tokens are those of the sequence's own. */
@@ -119,6 +119,8 @@ interface Replayed {
   readonly found: number
   /** Steps that were scheduled before the tokens of the one before were known. */
   readonly ahead: number
+  /** Chunks of who had left when their step was taken in. */
+  readonly gone: number
   readonly finished: Map<Arrival, number[]>
 }
 
@@ -133,11 +135,23 @@ function replay(trace: readonly Arrival[], limits: Bounds, isAhead: boolean): Re
   const finished = new Map<Arrival, number[]>()
   let found = 0
   let ahead = 0
+  let gone = 0
   let chunks: Chunk[] | undefined
+  /** Of the sequences in `chunks` when these were queued: what a device writes to, whoever has left since. */
+  let pagesOf = new Map<Sequence, number[]>()
   const leaving = new Set<Sequence>()
+  // Some leave before the next step is queued, some after that.
+  const leave = (step: number, moment: 0 | 1) => {
+    for (const sequence of [...scheduler.running, ...scheduler.waiting]) {
+      const { step: start, patience } = arrivalOf.get(sequence)!
+      if (step - start < patience || patience % 2 !== moment) continue
+      if (chunks) leaving.add(sequence)
+      else scheduler.remove(sequence)
+    }
+  }
   const pending = [...trace].sort((a, b) => a.step - b.step)
   const work = trace.reduce((sum, { promptLength, maxTokens }) => sum + promptLength + maxTokens, 0)
-  for (let step = 0; pending.length + scheduler.running.length + scheduler.waiting.length > 0; step++) {
+  for (let step = 0; chunks || pending.length + scheduler.running.length + scheduler.waiting.length > 0; step++) {
     // The oldest takes at least a token in every step, so this is more than enough.
     expect(step).toBeLessThan(60 + work)
     while (pending.length > 0 && pending[0].step <= step) {
@@ -151,12 +165,7 @@ function replay(trace: readonly Arrival[], limits: Bounds, isAhead: boolean): Re
       arrivalOf.set(sequence, arrival)
       order.push(sequence)
     }
-    for (const sequence of [...scheduler.running, ...scheduler.waiting]) {
-      const { step: start, patience } = arrivalOf.get(sequence)!
-      if (step - start < patience) continue
-      if (chunks) leaving.add(sequence)
-      else scheduler.remove(sequence)
-    }
+    leave(step, 0)
 
     const oldest = [...scheduler.running, ...scheduler.waiting][0]
     const running = new Set(scheduler.running)
@@ -168,7 +177,9 @@ function replay(trace: readonly Arrival[], limits: Bounds, isAhead: boolean): Re
     expect([...scheduler.running, ...scheduler.waiting]).toEqual(
       order.filter((sequence) => scheduler.running.includes(sequence) || scheduler.waiting.includes(sequence)),
     )
-    if (oldest) expect(chunks.map(({ sequence }) => sequence)).toContain(oldest)
+    // A step that was queued before somebody left is of those who ran then.
+    if (oldest && chunks.every(({ sequence }) => running.has(sequence) || !pagesOf.has(sequence)))
+      expect(chunks.map(({ sequence }) => sequence)).toContain(oldest)
     const { preemptions } = scheduler
     const canGoAhead = isAhead && chunks.length > 0 && leaving.size === 0
     const prompts: Chunk[] | undefined = canGoAhead ? scheduler.extendPrompts(chunks) : undefined
@@ -179,7 +190,13 @@ function replay(trace: readonly Arrival[], limits: Bounds, isAhead: boolean): Re
       expectOwnPages(scheduler, pool, limits)
       if (!prompts) expect(next).toEqual(chunks.map(({ sequence, start }) => ({ sequence, start: start + 1, count: 1 })))
     }
+    leave(step, 1)
     for (const { sequence, start, count } of chunks) {
+      if (!scheduler.running.includes(sequence)) {
+        gone++
+        keys.spoil(pagesOf.get(sequence)!, start, start + count)
+        continue
+      }
       if (!running.has(sequence)) found += start
       expect(start).toBe(sequence.computed)
       expect(keys.hold(sequence, start)).toBe(true)
@@ -187,10 +204,11 @@ function replay(trace: readonly Arrival[], limits: Bounds, isAhead: boolean): Re
       expect(written).toHaveLength(Math.ceil((start + count) / limits.pageTokens) - Math.floor(start / limits.pageTokens))
       // What is written is nobody else's.
       expect(written.every((page) => pool.holders(page) === 1)).toBe(true)
-      if (start + count > sequence.tokens.length) keys.spoil(sequence, start)
+      if (start + count > sequence.tokens.length) keys.spoil(sequence.pages, start, start + 1)
       else keys.write(sequence, start, start + count)
     }
-    scheduler.settle(chunks)
+    // Of who left before a step is taken in, nothing is published.
+    scheduler.settle(chunks.filter(({ sequence }) => !leaving.has(sequence)))
     for (const { sequence } of chunks) {
       if (leaving.has(sequence) || sequence.computed < sequence.tokens.length) continue
       expect(keys.hold(sequence, sequence.computed)).toBe(true)
@@ -201,12 +219,13 @@ function replay(trace: readonly Arrival[], limits: Bounds, isAhead: boolean): Re
       if (leaving.has(sequence)) finished.set(arrival, sequence.tokens)
     }
     chunks = next
-    if (chunks) continue
+    pagesOf = new Map(chunks?.map(({ sequence }) => [sequence, [...sequence.pages]]))
+    // Pages come back after one step, though the next may be under way, which still writes to them.
     for (const sequence of leaving) scheduler.remove(sequence)
-    leaving.clear()
+    if (!chunks) leaving.clear()
   }
   expect(pool.counts.used).toBe(0)
-  return { preemptions: scheduler.preemptions, found, ahead, finished }
+  return { preemptions: scheduler.preemptions, found, ahead, gone, finished }
 }
 
 test('no page leaks or is owned twice unless shared and full, the oldest advances in every step, and texts are those of lone runs', () => {
@@ -223,19 +242,21 @@ test('no page leaks or is owned twice unless shared and full, the oldest advance
   )
 })
 
-test('the traces meet what they are to show: pages taken back, prompts found, steps ahead', () => {
+test('the traces meet what they are to show: pages taken back, prompts found, steps ahead, also of who has left', () => {
   const limits = { pages: 8, pageTokens: 2, maxSequences: 4, stepTokens: 8, promptTokens: 12 }
   const arrival = { promptLength: 5, maxTokens: 9, topic: 0, patience: 10_000, stopsAfter: 10_000 }
-  const { preemptions, found, ahead } = replay(
+  const { preemptions, found, ahead, gone } = replay(
     [
       { ...arrival, step: 0 },
       { ...arrival, step: 1 },
       { ...arrival, step: 2 },
+      { ...arrival, step: 60, stopsAfter: 4 },
     ],
     limits,
     true,
   )
   expect(ahead).toBeGreaterThan(0)
+  expect(gone).toBeGreaterThan(0)
   expect(preemptions).toBeGreaterThan(0)
   expect(found).toBeGreaterThan(0)
 })

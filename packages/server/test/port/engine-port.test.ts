@@ -88,6 +88,23 @@ test('a step that gives tokens only crosses as two arrays', async () => {
   expect(second).toEqual(first)
 })
 
+test('what a step gives to many streams is told to a few at a time, and others of the thread get their turn in between', async () => {
+  const { engine, client } = connect()
+  const told: number[] = []
+  let round = 0
+  const streams = Array.from({ length: 20 }, async () => {
+    for await (const event of client.generate(request(1))) if (event.type === 'token') told.push(round)
+  })
+  await until(() => engine.running === 20)
+  await sleep(5)
+  engine.step()
+  for (; told.length < 20; round++) await new Promise(setImmediate)
+  await Promise.all(streams)
+  const together = [...new Set(told)].map((each) => told.filter((other) => other === each).length)
+  expect(Math.max(...together)).toBeLessThan(20)
+  expect(told.at(-1)! - told[0]).toBeGreaterThan(16)
+})
+
 test('streams arrive whole and apart, one message a step for all of them', async () => {
   const { engine, client, messages } = connect()
   const streams = [1, 2, 3].map((tokens) => collect(client.generate(request(tokens))))

@@ -4,6 +4,9 @@ import type { FuzzedRequest } from './fuzzed-request.js'
 /** A connection that stays open without an answer for so long is a fault: bodies and headers have timeouts, but those sent here are whole. */
 const STUCK_MILLISECONDS = 120_000
 
+/** The server waits so long for the rest of a request that is not whole; who ends at once is taken for one that has left. */
+const END_MILLISECONDS = 100
+
 /** What came back: a status, `closed` where the connection ended without one, or what went wrong. */
 export interface FuzzedAnswer {
   readonly status: number | string
@@ -31,20 +34,26 @@ export function fuzzedText({ method, path, headers, body, raw }: FuzzedRequest):
   return raw ? text(raw) : JSON.stringify({ method, path, headers, body: text(body) })
 }
 
-/** Bytes as they are, and the end of what is sent; the status of the first answer. */
+/** Bytes as they are; the status of the first answer. */
 function sendBytes(url: string, bytes: Uint8Array): Promise<FuzzedAnswer> {
   const { hostname, port } = new URL(url)
   return new Promise((resolve, reject) => {
-    const socket = connect(Number(port), hostname, () => socket.end(bytes))
+    let end: NodeJS.Timeout | undefined
+    const socket = connect(Number(port), hostname, () => {
+      socket.write(bytes)
+      end = setTimeout(() => socket.end(), END_MILLISECONDS)
+    })
     let answer = ''
     socket.setTimeout(STUCK_MILLISECONDS, () => socket.destroy(new Error(`no answer after ${STUCK_MILLISECONDS} ms`)))
     socket.on('data', (data) => {
       answer += data.toString('latin1')
+      socket.end()
     })
     socket.on('error', (error: NodeJS.ErrnoException) =>
       error.code === 'ECONNRESET' || error.code === 'EPIPE' ? undefined : reject(error),
     )
     socket.on('close', () => {
+      clearTimeout(end)
       const [, status] = /^HTTP\/1\.1 (\d{3}) /.exec(answer) ?? []
       resolve({ status: status === undefined ? 'closed' : Number(status), body: answer })
     })
