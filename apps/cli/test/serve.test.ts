@@ -2,6 +2,7 @@ import { rmSync, writeFileSync } from 'node:fs'
 import { cp } from 'node:fs/promises'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
+import { hashApiKey } from '@phsa/server'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { writeTinyFolder } from '../../../packages/server/test/serving/tiny-folder.js'
 import { readKeyFile } from '../src/serving/read-key-file.js'
@@ -210,6 +211,8 @@ describe('the file of keys', () => {
     const [alice, bob] = await read(`\n# two\nalice ${KEY} concurrent=4 tokens-per-minute=1000 # hers\r\nbob sha256:${hash}\n`)
     expect(alice).toEqual({ name: 'alice', sha256: expect.stringMatching(/^[0-9a-f]{64}$/), maxConcurrent: 4, tokensPerMinute: 1000 })
     expect(bob).toEqual({ name: 'bob', sha256: hash.toLowerCase() })
+    // Within a key it is one of its letters.
+    expect(await read(`alice ${KEY}#more`)).toEqual([{ name: 'alice', sha256: hashApiKey(`${KEY}#more`) }])
   })
 
   test.each([

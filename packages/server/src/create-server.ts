@@ -9,6 +9,7 @@ import { InferenceServer, listening } from './inference-server.js'
 import { type HttpTimeouts, USUAL_TIMEOUTS } from './listen/http-timeouts.js'
 import { requireSafeAddress } from './listen/require-safe-address.js'
 import { EngineHost } from './port/engine-host.js'
+import { threadScript } from './thread-script.js'
 
 /** What a server serves, where, and within which bounds. */
 export interface ServerOptions extends EngineOptions {
@@ -53,9 +54,7 @@ export async function createServer(options: ServerOptions): Promise<InferenceSer
       settings: { stopTokenIds: options.model.config.eosTokenIds, ...givenFields(api ?? {}) },
       log,
     }
-    // Sources run unbuilt with the loader that this process was started with.
-    const name = import.meta.url.endsWith('.ts') ? './http-worker.ts' : './http-worker.js'
-    worker = new Worker(new URL(name, import.meta.url), { workerData: data, transferList: [port2] })
+    worker = new Worker(threadScript('./http-worker', import.meta.url), { workerData: data, transferList: [port2] })
     const server = new InferenceServer(worker, engine, await listening(worker))
     const end = () => void constraints.close()
     server.ended.then(end, end)

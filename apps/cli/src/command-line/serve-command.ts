@@ -50,7 +50,7 @@ export function declareServe(commands: CommandSet): void {
     )
     .option(
       '--prefill-chunk <n>',
-      'tokens worked on in one step (default: 4096, and twice as many of prompts alone; 512 where the model computes on the host)',
+      'tokens worked on in one step (default: 4096, and four times as many of prompts alone; 512 where the model computes on the host)',
       integerBetween(1),
     )
     .option('--grace <seconds>', 'time for running requests to end when it is told to stop', numberBetween(0, 86_400), 30)

@@ -11,13 +11,16 @@ const LIMITS: Readonly<Record<string, 'maxConcurrent' | 'tokensPerMinute'>> = {
 
 /**
  * The keys of `--api-key-file`: a line each of `NAME KEY [concurrent=N] [tokens-per-minute=N]`, KEY being the key itself or `sha256:` and the 64
- * hexadecimal digits of its hash; empty lines and comments after # do not count. Messages never hold a key.
+ * hexadecimal digits of its hash; empty lines do not count, nor what follows a word that begins with #. Messages never hold a key.
  * @throws UsageError naming the line; errors of the file system
  */
 export async function readKeyFile(path: string): Promise<readonly ApiKey[]> {
   const lines = (await readText(path)).split(/\r?\n/)
   const keys = lines.flatMap((line, index) => {
-    const words = line.replace(/#.*/, '').split(/\s+/).filter(Boolean)
+    const words = line
+      .replace(/(^|\s)#.*/, '')
+      .split(/\s+/)
+      .filter(Boolean)
     return words.length === 0 ? [] : [parseKey(words, `${path}:${index + 1}`)]
   })
   if (keys.length === 0) throw new UsageError(`${path} holds no key; give a line NAME KEY for each.`)

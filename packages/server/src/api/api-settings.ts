@@ -1,3 +1,4 @@
+import { InvalidConfigError, inWords } from '@phsa/core'
 import type { SamplingSettings } from '@phsa/model'
 import { givenFields } from '../given-fields.js'
 import type { ApiKey } from './api-key.js'
@@ -22,7 +23,7 @@ export interface ApiSettings {
   readonly maxChoices?: number
   /** Most prompts of one completion; default 64. */
   readonly maxPrompts?: number
-  /** Origins that browsers may call from; default none: no CORS headers at all. */
+  /** Origins that browsers may call from, as they write them: `https://example.com`, `http://localhost:3000`; default none: no CORS headers at all. */
   readonly allowedOrigins?: readonly string[]
   /** A folder of static files that are served beside the API, `/` being its index.html, without a key; default none. */
   readonly pages?: string
@@ -37,8 +38,18 @@ export interface ApiSettings {
 /** Settings with nothing left open. */
 export type CompleteSettings = Required<Omit<ApiSettings, 'chatTokens' | 'pages'>> & Pick<ApiSettings, 'chatTokens' | 'pages'>
 
-/** @param maxTokens of prompt and answer together */
+/**
+ * @param maxTokens of prompt and answer together
+ * @throws InvalidConfigError for an origin that no browser sends
+ */
 export function completeSettings(settings: ApiSettings, maxTokens: number): CompleteSettings {
+  const wrong = settings.allowedOrigins?.find((origin) => !/^[a-z][a-z\d+.-]*:\/\/[^\s/*A-Z]+$/.test(origin))
+  if (wrong !== undefined) {
+    throw new InvalidConfigError(
+      'allowedOrigins',
+      `${inWords(wrong)} is no origin, which is a scheme, a host and maybe a port: give one as browsers write it, such as https://example.com.`,
+    )
+  }
   return {
     keys: [],
     sampling: {},

@@ -12,7 +12,8 @@ export function chatPrompt(conversation: Conversation, tokenizer: TextTokenizer,
   const source = templateSource(tokenizer)
   const { messages, tools, chat_template_kwargs } = conversation
   const usesTools =
-    (tools ?? []).length > 0 || messages.some((message) => message.role === 'tool' || (message.role === 'assistant' && message.tool_calls))
+    (tools ?? []).length > 0 ||
+    messages.some((message) => message.role === 'tool' || (message.role === 'assistant' && (message.tool_calls ?? []).length > 0))
   if (usesTools && !names(source, 'tools'))
     refuseParameter('tools', 'the chat template of this model knows no tools; describe them in a message instead.')
   if ((tools ?? []).length > 0 && !teachesToolCalls(source)) {

@@ -1,4 +1,5 @@
 import { randomInt } from 'node:crypto'
+import { MOST_OPENING } from '../constrain/text-constraint.js'
 import type { EngineAttention, EngineRequest, EngineSampling } from '../engine/engine-client.js'
 import type { ApiContext } from './api-context.js'
 import { ApiError } from './api-error.js'
@@ -78,12 +79,14 @@ export function planGeneration(body: SamplingBody, details: PlanDetails, context
   const { maxChoices } = settings
   if (details.perPrompt > maxChoices)
     refuseParameter(details.perPromptParam, `${details.perPrompt} choices are asked for; at most ${maxChoices} are made of a prompt.`)
+  const grammar = details.grammar ?? responseGrammar(body.response_format)
   const texts = details.prompts.length * details.perPrompt
   // More than ever fit into the queue: trying again would not help.
-  if (texts > limits.maxWaiting)
+  const most = grammar === undefined ? limits.maxWaiting : Math.min(limits.maxWaiting, MOST_OPENING)
+  if (texts > most)
     refuseParameter(
       details.perPromptParam,
-      `${texts} texts are asked for, of all prompts together; this server takes ${limits.maxWaiting} at once.`,
+      `${texts} ${grammar === undefined ? '' : 'constrained '}texts are asked for, of all prompts together; this server takes ${most} at once.`,
     )
   const { logprobs, logprobsParam } = details
   if (logprobs !== undefined && logprobs > limits.maxLogprobs) {
@@ -95,7 +98,7 @@ export function planGeneration(body: SamplingBody, details: PlanDetails, context
     ...(details.promptLogprobs && { promptLogprobs: true }),
     attention: attentionOf(body.phsa, context),
     stopTokenIds: stopIdsOf(body, context),
-    ...constraintOf(details.grammar ?? responseGrammar(body.response_format), body, context),
+    ...constraintOf(grammar, body, context),
     salt: caller.salt,
   }
   const requests = details.prompts.flatMap((prompt, index) => {

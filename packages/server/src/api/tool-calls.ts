@@ -21,12 +21,18 @@ export function teachesToolCalls(template: string): boolean {
   return template.includes(OPEN)
 }
 
-/** Takes calls of tools out of a text that comes in pieces. What stands between the marks and is no call stays text, marks and all; so does a call that never ends. */
+/**
+ * Takes calls of tools out of a text that comes in pieces. What stands between the marks and is no call stays text, marks and all; so does a call that never
+ * ends. White space that a call, or the end after calls, follows is part of how they are written, unless other text stands before it.
+ */
 export class ToolCalls {
+  /** For the opening mark, or inside of a call for the closing one. */
   #search = new StopSearch([OPEN])
   /** Since the last opening mark; undefined outside of a call. */
   #inside: string | undefined
   #found = 0
+  /** White space since the beginning or the last call; undefined once there is other text. */
+  #blank: string | undefined = ''
 
   /** Calls so far. */
   get found(): number {
@@ -37,39 +43,41 @@ export class ToolCalls {
     let text = ''
     const calls: ToolCall[] = []
     for (let rest = piece; ; ) {
-      if (this.#inside === undefined) {
-        const held = this.#search.held
-        const certain = this.#search.push(rest)
-        text += certain
-        if (!this.#search.found) break
-        rest = (held + rest).slice(certain.length + OPEN.length)
-        this.#inside = ''
-        this.#search = new StopSearch([OPEN])
-      }
-      this.#inside += rest
-      const end = this.#inside.indexOf(CLOSE)
-      if (end < 0) break
-      const written = this.#inside.slice(0, end)
-      rest = this.#inside.slice(end + CLOSE.length)
-      this.#inside = undefined
+      const held = this.#search.held
+      const certain = this.#search.push(rest)
+      if (this.#inside === undefined) text += this.#beside(certain)
+      else this.#inside += certain
+      if (!this.#search.found) break
+      const mark = this.#inside === undefined ? OPEN : CLOSE
+      rest = (held + rest).slice(certain.length + mark.length)
+      this.#search = new StopSearch([mark === OPEN ? CLOSE : OPEN])
+      const written = this.#inside
+      this.#inside = written === undefined ? '' : undefined
+      if (written === undefined) continue
       const call = parseCall(written)
-      if (call) calls.push(call)
-      else text += OPEN + written + CLOSE
-      this.#found += call ? 1 : 0
+      if (call) {
+        calls.push(call)
+        this.#found++
+        this.#blank = ''
+      } else text += this.#beside(OPEN + written + CLOSE)
     }
-    return { text: this.#besideCalls(text), calls }
+    return { text, calls }
   }
 
   /** What was held back, at the end of the text. */
   end(): CallsAndText {
-    const text = this.#inside === undefined ? this.#search.end() : OPEN + this.#inside
+    const text = this.#beside((this.#inside === undefined ? '' : OPEN + this.#inside) + this.#search.end())
     this.#inside = undefined
-    return { text: this.#besideCalls(text), calls: [] }
+    return { text: this.#found === 0 ? text + (this.#blank ?? '') : text, calls: [] }
   }
 
-  /** Line breaks between calls are part of how they are written. */
-  #besideCalls(text: string): string {
-    return this.#found > 0 && text.trim() === '' ? '' : text
+  /** @returns what is certain of the text beside calls */
+  #beside(text: string): string {
+    if (this.#blank === undefined) return text
+    const all = this.#blank + text
+    const isBlank = text.trim() === ''
+    this.#blank = isBlank ? all : undefined
+    return isBlank ? '' : all
   }
 }
 

@@ -10,6 +10,9 @@ export interface TextConstraint {
   dispose(): void
 }
 
+/** Texts that may be opened at once, whoever asks. */
+export const MOST_OPENING = 64
+
 /** Opens constraints. An engine without one refuses requests that ask for any. */
 export interface TextConstraints {
   /**

@@ -1,11 +1,9 @@
 import { Worker } from 'node:worker_threads'
 import { QueueFullError } from '../engine/queue-full-error.js'
 import { errorFrom } from '../port/error-message.js'
+import { threadScript } from '../thread-script.js'
 import type { ConstraintAnswer, ConstraintCall, ConstraintWorkerData } from './constraint-messages.js'
-import type { TextConstraint, TextConstraints } from './text-constraint.js'
-
-/** Texts whose grammars may wait for their turn. */
-const MOST_OPENING = 64
+import { MOST_OPENING, type TextConstraint, type TextConstraints } from './text-constraint.js'
 
 /** Constraints in a thread of their own, so that the engine never waits for a grammar. The thread starts with the first of them. */
 export class WorkerConstraints implements TextConstraints {
@@ -46,9 +44,7 @@ export class WorkerConstraints implements TextConstraints {
   }
 
   #start(): Worker {
-    // Sources run unbuilt with the loader that this process was started with.
-    const name = import.meta.url.endsWith('.ts') ? './constraint-worker.ts' : './constraint-worker.js'
-    const worker = new Worker(new URL(name, import.meta.url), { workerData: this.#data })
+    const worker = new Worker(threadScript('./constraint-worker', import.meta.url), { workerData: this.#data })
     const end = (reason: Error) => {
       if (this.#worker === worker) this.#worker = undefined
       for (const constraint of this.#texts.values()) constraint.fail(reason)

@@ -3,6 +3,7 @@ import { ApiError } from '../api/api-error.js'
 import type { Conversation } from '../api/schemas/chat-schema.js'
 import { QueueFullError } from '../engine/queue-full-error.js'
 import { errorFrom } from '../port/error-message.js'
+import { threadScript } from '../thread-script.js'
 import type { TextAnswer, TextJob, TextWorkerData } from './text-messages.js'
 import type { Texts } from './texts.js'
 
@@ -43,9 +44,7 @@ export class ThreadedTexts implements Texts {
   /** @returns texts of the tokenizer in the folder */
   static ofFolder(inline: Texts, tokenizerFolder: string): ThreadedTexts {
     const workerData: TextWorkerData = { tokenizerFolder }
-    // Sources run unbuilt with the loader that this process was started with.
-    const name = import.meta.url.endsWith('.ts') ? './text-worker.ts' : './text-worker.js'
-    return new ThreadedTexts(inline, () => new Worker(new URL(name, import.meta.url), { workerData }))
+    return new ThreadedTexts(inline, () => new Worker(threadScript('./text-worker', import.meta.url), { workerData }))
   }
 
   async encode(text: string, signal?: AbortSignal): Promise<Int32Array> {

@@ -161,6 +161,12 @@ describe('chat templates', () => {
     expect((await promptOf(knowing, { messages: [{ role: 'assistant', tool_calls: [broken] }], tools: [tool] })).status).toBe(400)
   })
 
+  test('an empty list of calls is none, also for a template without tools', async () => {
+    const plain = '{% for m in messages %}{{ m.role }}:{{ m.content }};{% endfor %}'
+    const messages = [{ role: 'assistant', content: 'rain', tool_calls: [] }]
+    expect(await promptOf(plain, { messages })).toEqual({ status: 200, text: 'assistant:rain;' })
+  })
+
   test('a template that refuses the messages is the request’s fault', async () => {
     expect((await promptOf("{{ raise_exception('no system') }}", { messages: [{ role: 'system', content: 'a' }] })).status).toBe(400)
   })

@@ -146,6 +146,15 @@ test.each<[string, object]>([
   expect(((await response.json()) as { error: { param: string } }).error.param).toBe(param)
 })
 
+test('more constrained texts than are ever opened at once are no full queue, but a mistake', async () => {
+  const body = { prompt: Array(5).fill('a'), n: 13, max_tokens: 1, response_format: { type: 'json_object' } }
+  const response = await post(`${server.url}/v1/completions`, body)
+  expect([response.status, (await response.json()).error]).toEqual([
+    400,
+    expect.objectContaining({ param: 'n', message: expect.stringContaining('65 constrained texts') }),
+  ])
+})
+
 test('a request whose grammars fail ends, and others go on', async () => {
   const own = await LocalConstraints.create(tokenizer.json, tokenizer.vocabSize)
   const failing = await tinyEngine({ constraints: own })

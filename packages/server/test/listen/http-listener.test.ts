@@ -37,6 +37,31 @@ test('headers that never end are answered 408', async () => {
   expect(answer).toMatch(/^HTTP\/1.1 408 /)
 })
 
+test('headers of more than 16 KiB are answered 431', async () => {
+  const listener = await listen((_, response) => response.end('taken'))
+  const answerTo = async (length: number) => {
+    const socket = await send(listener, `GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\nX-Long: ${'x'.repeat(length)}\r\n\r\n`)
+    let answer = ''
+    socket.on('data', (data) => (answer += data))
+    await closed(socket)
+    return answer
+  }
+  expect(await answerTo(15_000)).toMatch(/^HTTP\/1.1 200 /)
+  expect(await answerTo(17_000)).toMatch(/^HTTP\/1.1 431 /)
+})
+
+test('a connection too many is closed; when one ends another is taken', async () => {
+  const listener = await listen((_, response) => response.end('taken'), { maxConnections: 1 })
+  const first = await send(listener, '')
+  await closed(await send(listener, ''))
+  expect(first.destroyed).toBe(false)
+  first.destroy()
+  await sleep(20)
+  const next = await send(listener, 'GET / HTTP/1.1\r\nHost: x\r\n\r\n')
+  expect(String(await new Promise((resolve) => next.once('data', resolve)))).toMatch(/^HTTP\/1.1 200 /)
+  next.destroy()
+})
+
 test('a client that does not read is cut off; one that reads is not', async () => {
   let stopped = 0
   const endless: RequestListener = (_, response) => {
