@@ -192,6 +192,7 @@ export class Engine implements EngineClient {
     const step = ahead ?? (await this.#start())
     if (!step) return undefined
     const next = await this.#startNext(step)
+    this.#scheduler.hashPages(step.chunks)
     try {
       const outputs = await step.collect()
       // Of a sequence whose step before this one failed, the pages hold anything: nobody may find them.

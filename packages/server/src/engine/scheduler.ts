@@ -114,6 +114,15 @@ export class Scheduler<S extends Sequence = Sequence> {
     })
   }
 
+  /** Makes the hashes that `settle` will ask for: while the device computes, they cost no time. */
+  hashPages(chunks: readonly Chunk<S>[]): void {
+    const { pageTokens } = this.#options
+    for (const { sequence, start, count } of chunks) {
+      const pages = Math.floor(Math.min(start + count, sequence.tokens.length) / pageTokens)
+      if (pages > 0) sequence.hashOf(pages - 1, pageTokens)
+    }
+  }
+
   /** The chunks were computed: their full pages can be found from now on. What lies past the tokens of a sequence that has ended was computed in vain. */
   settle(chunks: readonly Chunk<S>[]): void {
     const { pool, pageTokens } = this.#options
