@@ -1,6 +1,9 @@
 import license, { type Dependency } from 'rollup-plugin-license'
 import type { Plugin } from 'vite'
 
+const OURS = `This page and its model: Apache-2.0, https://github.com/phsa/phsa. The model was trained on text in the public domain, and the texts that come with
+the page (Emma by Jane Austen, the World Factbook) are in the public domain. What the page bundles of others:`
+
 /** The package is CommonJS and exports the function itself; its types say that it exports an object. */
 const licencesOf = license as unknown as typeof license.default
 
@@ -20,7 +23,7 @@ export function bundledLicences(): { readonly page: Plugin[]; readonly worker: (
     enforce: 'post',
     generateBundle() {
       const others = [...found.values()].filter(({ name }) => !name?.startsWith('@phsa/'))
-      const source = others.map((dependency) => dependency.text()).join('\n\n---\n\n')
+      const source = [OURS, ...others.map((dependency) => dependency.text())].join('\n\n---\n\n')
       this.emitFile({ type: 'asset', fileName: 'licences.txt', source: `${source}\n` })
     },
   }

@@ -13,10 +13,10 @@ export default defineConfig({
   lang: 'en',
   base,
   cacheDir: '../node_modules/.cache/vitepress',
-  srcExclude: ['api/**'],
+  srcExclude: ['api/**', 'runs/**'],
   rewrites: { 'decisions/README.md': 'decisions/index.md' },
-  // TypeDoc's own pages, which scripts/site/dead-links.ts looks at.
-  ignoreDeadLinks: [/^\/api\//],
+  // They come from elsewhere; scripts/site/dead-links.ts looks whether they came.
+  ignoreDeadLinks: [/^\/(api|playground)\//],
   head: [['link', { rel: 'icon', type: 'image/svg+xml', href: `${base}mark.svg` }]],
   markdown: { config: (md) => repositoryLinks(md, REPOSITORY) },
   themeConfig: {
@@ -28,6 +28,7 @@ export default defineConfig({
       { text: 'Specification', link: '/spec' },
       { text: 'Benchmarks', link: '/benchmarks/', activeMatch: '/benchmarks/' },
       { text: 'API', link: '/api/index.html', target: '_self' },
+      { text: 'Playground', link: '/playground/index.html', target: '_self' },
     ],
     sidebar: SIDEBAR,
     socialLinks: [{ icon: 'github', link: REPOSITORY }],

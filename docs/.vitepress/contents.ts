@@ -9,6 +9,17 @@ export const GUIDES: DefaultTheme.NavItemWithLink[] = [
   { text: 'I write a backend', link: '/guide/writing-a-backend' },
 ]
 
+const PACKAGES = [
+  '@phsa/core',
+  '@phsa/kernels-cuda',
+  '@phsa/kernels-webgpu',
+  '@phsa/kernels-tfjs',
+  '@phsa/model',
+  '@phsa/trainer',
+  '@phsa/server',
+  'phsa',
+]
+
 /** The one sidebar of all pages. */
 export const SIDEBAR: DefaultTheme.SidebarItem[] = [
   { text: 'Guide', items: [...GUIDES, { text: 'Examples', link: '/guide/examples' }] },
@@ -37,15 +48,6 @@ export const SIDEBAR: DefaultTheme.SidebarItem[] = [
   {
     text: 'Packages',
     collapsed: true,
-    items: [
-      { text: '@phsa/core', link: '/packages/core' },
-      { text: '@phsa/kernels-cuda', link: '/packages/kernels-cuda' },
-      { text: '@phsa/kernels-webgpu', link: '/packages/kernels-webgpu' },
-      { text: '@phsa/kernels-tfjs', link: '/packages/kernels-tfjs' },
-      { text: '@phsa/model', link: '/packages/model' },
-      { text: '@phsa/trainer', link: '/packages/trainer' },
-      { text: '@phsa/server', link: '/packages/server' },
-      { text: 'phsa', link: '/packages/phsa' },
-    ],
+    items: PACKAGES.map((name) => ({ text: name, link: `/packages/${name.replace('@phsa/', '')}` })),
   },
 ]

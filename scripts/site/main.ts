@@ -1,5 +1,5 @@
-// The documentation site. `npm run docs:site` builds it into docs/.vitepress/dist, around the API reference that `npm run docs` leaves, and fails on dead
-// links; `npm run docs:dev` serves it and follows changes.
+// The documentation site. `npm run docs:site` builds it into docs/.vitepress/dist, around the API reference that `npm run docs` leaves and the playground,
+// and fails on dead links; `npm run docs:dev` serves it without these two and follows changes.
 import { cpSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { build, createServer } from 'vitepress'
@@ -21,6 +21,7 @@ function writeTables(): void {
 async function buildSite(): Promise<void> {
   await build(docs)
   cpSync(join(docs, 'api'), join(built, 'api'), { recursive: true })
+  cpSync(join(root, 'apps/playground/dist'), join(built, 'playground'), { recursive: true })
   const dead = deadLinks(built, process.env.PHSA_SITE_BASE)
   for (const link of dead) console.error(`dead link: ${link}`)
   if (dead.length > 0) process.exitCode = 1

@@ -1,4 +1,4 @@
-import { mkdtempSync, rmSync } from 'node:fs'
+import { cpSync, mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
@@ -14,10 +14,11 @@ export interface BuiltSite extends ServedFolder {
   readonly folder: string
 }
 
-/** Builds the page into a folder of its own and serves it. */
+/** Builds the page into a folder of its own and serves it; with PHSA_BUILT=1 it is what `npm test` has just built. */
 export async function buildSite(): Promise<BuiltSite> {
   const folder = mkdtempSync(join(tmpdir(), 'phsa-playground-'))
-  await build({ configFile: here('../vite.config.ts'), logLevel: 'error', build: { outDir: folder, emptyOutDir: true } })
+  if (process.env.PHSA_BUILT === '1') cpSync(here('../dist'), folder, { recursive: true })
+  else await build({ configFile: here('../vite.config.ts'), logLevel: 'error', build: { outDir: folder, emptyOutDir: true } })
   await writeModel(join(folder, 'model'))
   const served = await serveFolder({ folder, port: 0 })
   return {
@@ -37,8 +38,8 @@ async function writeModel(folder: string): Promise<void> {
     hiddenSize: 32,
     intermediateSize: 64,
     layers: 2,
-    heads: 4,
-    kvHeads: 2,
+    heads: 2,
+    kvHeads: 1,
     headDim: 32,
     rmsNormEpsilon: 1e-6,
     ropeTheta: 10_000,

@@ -5,6 +5,7 @@ import { latest } from '../src/page/latest.js'
 import { moveQuery } from '../src/page/query-keys.js'
 import { meanOfLayers, placeOf } from '../src/page/recall-figure.js'
 import { withBlockSize } from '../src/page/trained-settings.js'
+import { whileRunning } from '../src/page/while-running.js'
 
 const settings: AttentionSettings = { blockSize: 16, initTokens: 16, localTokens: 32, topK: 2, lambda: 0.5 }
 
@@ -54,4 +55,20 @@ test('of inputs that come while one is worked on only the newest is kept', async
   finish()
   await expect.poll(() => seen).toEqual([1, 3])
   finish()
+})
+
+test('a report that comes after the result is not passed on', async () => {
+  const said: string[] = []
+  let late = (_: string) => {}
+  const result = whileRunning(
+    (words: string) => said.push(words),
+    async (report) => {
+      late = report
+      report('half')
+      return 'all'
+    },
+  )
+  expect(await result).toBe('all')
+  late('nearly all')
+  expect(said).toEqual(['half'])
 })

@@ -5,11 +5,11 @@ import { gzipSync } from 'node:zlib'
 import type { AxeResults } from 'axe-core'
 import { type Browser, type BrowserContextOptions, chromium, type Page } from 'playwright-core'
 import { afterAll, beforeAll, describe, expect, test, vi } from 'vitest'
-import { findChromium } from '../../../scripts/chromium-page.js'
+import { findChromium, visitPage } from '../../../scripts/chromium-page.js'
 import { type BuiltSite, buildSite } from './built-site.js'
 
-// On a busy machine a build and a page take their time.
-vi.setConfig({ testTimeout: 120_000, hookTimeout: 240_000 })
+// On a busy machine a build and a page take their time, and most of all a software adapter, which compiles.
+vi.setConfig({ testTimeout: 300_000, hookTimeout: 240_000 })
 
 /** Compressed bytes of all scripts; models and WebAssembly come besides. */
 const MOST_SCRIPT_BYTES = 300_000
@@ -28,17 +28,53 @@ afterAll(async () => {
   await site?.close()
 })
 
-/** A page whose text is read; errors of its scripts fail the test that closes it. */
-async function open(options: BrowserContextOptions = {}): Promise<{ page: Page; errors: string[] }> {
+/** A page whose text is read; errors of its scripts fail the test that closes it. @param prepare before it is loaded */
+async function open(
+  options: BrowserContextOptions = {},
+  prepare?: (page: Page) => Promise<void>,
+): Promise<{ page: Page; errors: string[] }> {
   const context = await browser!.newContext(options)
   const page = await context.newPage()
   const errors: string[] = []
   page.on('pageerror', (error) => errors.push(error.message))
+  await prepare?.(page)
   await page.goto(site.url)
-  await page.locator('#status[data-kind="ready"]').waitFor({ timeout: 100_000 })
-  await page.locator('.lane[data-method="phsa"] .lane-recall', { hasText: '%' }).waitFor()
+  await answered(page)
   return { page, errors }
 }
+
+/** What becomes true, on a busy machine after a while. */
+const eventually = (look: () => Promise<unknown>) => expect.poll(look, { timeout: 60_000 })
+
+/** Waits until the text is read and a token has looked back. */
+async function answered(page: Page): Promise<void> {
+  await page.locator('#status[data-kind="ready"]').waitFor({ timeout: 250_000 })
+  await page.locator('.lane[data-method="phsa"] .lane-recall', { hasText: '%' }).waitFor({ timeout: 250_000 })
+}
+
+/** Has the page begin with the first characters of its text. */
+async function shorten(page: Page, characters: number): Promise<void> {
+  const body = readFileSync(join(site.folder, 'texts/emma.txt'), 'utf8').slice(0, characters)
+  await page.route('**/texts/emma.txt', (route) => route.fulfill({ body }))
+}
+
+/** What the lanes say, of each method: percent of the attention. */
+async function recalls(page: Page): Promise<number[]> {
+  return (await page.locator('.lane-recall').allTextContents()).map(Number.parseFloat)
+}
+
+/** Keeps what moves while a page loads, and what its status says. */
+const WATCH = `
+  globalThis.moved = []
+  globalThis.said = []
+  new PerformanceObserver((list) => {
+    for (const { value, sources } of list.getEntries()) moved.push([value, ...sources.map(({ node }) => node?.outerHTML?.slice(0, 80))])
+  }).observe({ type: 'layout-shift', buffered: true })
+  addEventListener('DOMContentLoaded', () => {
+    const status = document.querySelector('#status-text')
+    new MutationObserver(() => said.push(status.textContent)).observe(status, { childList: true })
+  })
+`
 
 const chosenBlocks = (page: Page) => page.locator('#text .block[data-seen="chosen"]').count()
 
@@ -47,7 +83,7 @@ async function read(page: Page, text: string): Promise<void> {
   await page.click('#paste')
   await page.fill('#pasted', text)
   await page.click('button[value="read"]')
-  await expect.poll(() => page.textContent('#status-text')).toMatch(/^\d+ tokens · /)
+  await eventually(() => page.textContent('#status-text')).toMatch(/^\d+ tokens · /)
 }
 
 /** What axe finds wrong, in words. */
@@ -63,6 +99,15 @@ test('scripts stay below 300 kB compressed', () => {
   const bytes = scripts.reduce((sum, name) => sum + gzipSync(readFileSync(join(assets, name))).byteLength, 0)
   expect(scripts.length).toBeGreaterThan(1)
   expect(bytes).toBeLessThan(MOST_SCRIPT_BYTES)
+})
+
+test('licences of what is bundled are with it, the worker’s too', () => {
+  const licences = readFileSync(join(site.folder, 'licences.txt'), 'utf8')
+  const names = [...licences.matchAll(/^Name: (.*)$/gm)].map(([, name]) => name)
+  for (const name of ['comlink', '@preact/signals-core', '@huggingface/tokenizers', '@tensorflow/tfjs-backend-wasm'])
+    expect(names).toContain(name)
+  expect(licences).toContain('public domain')
+  expect(licences).toContain('TERMS AND CONDITIONS FOR USE, REPRODUCTION, AND DISTRIBUTION')
 })
 
 describe.skipIf(!executablePath)('in Chromium without WebGPU (PHSA_CHROMIUM names one that is not on the PATH)', () => {
@@ -81,15 +126,15 @@ describe.skipIf(!executablePath)('in Chromium without WebGPU (PHSA_CHROMIUM name
     await page.locator('#token-983[aria-selected="true"]').waitFor()
 
     await page.locator('#top-k').fill('5')
-    await expect.poll(() => chosenBlocks(page)).toBe(5)
+    await eventually(() => chosenBlocks(page)).toBe(5)
     expect(await page.locator('.card li').count()).toBe(4 * 3)
     const before = await page.textContent('#cost')
     await page.locator('#local').fill('4')
-    await expect.poll(() => page.textContent('#cost')).not.toBe(before)
+    await eventually(() => page.textContent('#cost')).not.toBe(before)
     await page.locator('#block-size').fill('1')
-    await expect.poll(() => page.locator('#text .block').count()).toBe(32)
+    await eventually(() => page.locator('#text .block').count()).toBe(32)
     await page.locator('.lane[data-method="oracle"]').click({ position: { x: 20, y: 10 } })
-    await expect.poll(() => chosenBlocks(page)).toBe(5)
+    await eventually(() => chosenBlocks(page)).toBe(5)
 
     await page.locator('#recall-chart svg').waitFor()
     expect(await page.locator('#recall-table tbody tr').count()).toBeGreaterThan(3)
@@ -101,26 +146,50 @@ describe.skipIf(!executablePath)('in Chromium without WebGPU (PHSA_CHROMIUM name
     const { page, errors } = await open()
     await page.context().setOffline(true)
     await read(page, 'The cat sat; the dog stood. '.repeat(40))
-    await expect.poll(() => page.textContent('#text')).toContain('The cat sat; the dog stood. The cat')
+    await eventually(() => page.textContent('#text')).toContain('The cat sat; the dog stood. The cat')
     expect(await page.locator('#sample option:checked').textContent()).toBe('Pasted text')
     expect(errors).toEqual([])
     await page.context().close()
   })
 
-  test('on a phone nothing is wider than the screen', async () => {
-    const { page } = await open({ viewport: { width: 360, height: 740 }, isMobile: true, hasTouch: true })
-    const widths = await page.evaluate(() => [document.documentElement.scrollWidth, window.innerWidth])
-    expect(widths).toEqual([360, 360])
-    await page.context().close()
-  })
+  test.each([
+    { device: 'a desktop', width: 1280, height: 2600, isMobile: false },
+    { device: 'a phone', width: 360, height: 5200, isMobile: true },
+  ])(
+    'on $device nothing moves while the page loads and says how far it is, and it is no wider than the screen',
+    async ({ width, height, isMobile }) => {
+      // As high as the page: what is out of sight would not count.
+      const { page } = await open({ viewport: { width, height }, isMobile, hasTouch: isMobile }, async (page) => {
+        await page.addInitScript(WATCH)
+        // The first paint is of what stands in index.html.
+        await page.route('**/assets/index-*.js', async (route) => {
+          await new Promise((resolve) => setTimeout(resolve, 300))
+          await route.continue()
+        })
+      })
+      await page.locator('#recall-chart svg').waitFor()
+      expect(await page.evaluate('moved')).toEqual([])
+      expect(await page.evaluate(() => document.documentElement.scrollWidth)).toBe(width)
+      const said = await page.evaluate('said')
+      for (const words of [/^Loading the model: \d\.\d of \d\.\d MB$/, /^Reading: layer 2 of 2$/, /^1,024 tokens/])
+        expect(said).toContainEqual(expect.stringMatching(words))
+      await page.context().close()
+    },
+  )
 
-  test('axe finds nothing wrong, in light and dark', async () => {
-    const { page } = await open({ colorScheme: 'light', bypassCSP: true, reducedMotion: 'reduce' })
+  test('axe finds nothing wrong, in light and dark, on a desktop and a phone', async () => {
     // Few tokens: each of them is looked at.
-    await read(page, 'The cat, who sat; and the dog: it stood.\n'.repeat(20))
+    const { page } = await open({ colorScheme: 'light', bypassCSP: true, reducedMotion: 'reduce' }, (page) => shorten(page, 1000))
     await page.locator('#recall-chart svg').waitFor()
+    // Every shade, under what is seen and what is not.
+    await page.locator('#text .block').evaluateAll((blocks) => {
+      for (const [index, block] of blocks.entries()) {
+        Object.assign((block as HTMLElement).dataset, { level: index % 6, seen: index < 6 ? 'no' : 'chosen' })
+      }
+    })
     expect(await faults(page)).toEqual([])
     await page.emulateMedia({ colorScheme: 'dark' })
+    await page.setViewportSize({ width: 360, height: 740 })
     expect(await faults(page)).toEqual([])
     await page.context().close()
   })
@@ -170,4 +239,26 @@ describe.skipIf(!executablePath)('in Chromium without WebGPU (PHSA_CHROMIUM name
     expect(await page.evaluate(() => JSON.stringify([localStorage, sessionStorage, document.cookie]))).toBe('[{},{},""]')
     await page.context().close()
   })
+})
+
+test.skipIf(!executablePath)('on WebGPU it sees what it sees without', async (context) => {
+  const { page, close } = await visitPage(executablePath!, 'about:blank', async () => undefined)
+  try {
+    await page.goto(`${site.url}/icon.svg`)
+    const hasGpu = await page.evaluate(async () => Boolean(await navigator.gpu?.requestAdapter()))
+    if (!hasGpu && process.env.PHSA_REQUIRE_BACKEND !== 'webgpu') context.skip('this Chromium has no WebGPU')
+    await shorten(page, 1000)
+    await page.goto(`${site.url}?backend=webgpu`)
+    await answered(page)
+    expect(await page.textContent('#device')).toContain('On your GPU')
+
+    const { page: other } = await open({}, (page) => shorten(page, 1000))
+    expect(await page.textContent('#status-text')).toBe(await other.textContent('#status-text'))
+    const [shares, expected] = [await recalls(page), await recalls(other)]
+    for (const [index, share] of shares.entries()) expect(Math.abs(share - expected[index])).toBeLessThanOrEqual(0.11)
+    expect(await chosenBlocks(page)).toBe(2)
+    await other.context().close()
+  } finally {
+    await close()
+  }
 })

@@ -2,8 +2,8 @@ import { readFileSync } from 'node:fs'
 import { createServer, type Server } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import { fileURLToPath } from 'node:url'
-import { build } from 'vite'
 import { afterEach, beforeEach, expect, test } from 'vitest'
+import { importsOfNode } from '../../../scripts/imports-of-node.js'
 import { type DownloadProgress, loadModel, webFiles } from '../src/index.js'
 import { testedBackends } from './backends.js'
 
@@ -75,27 +75,6 @@ test('errors name the address and what the server said; what failed is fetched a
 })
 
 test('a bundle for pages asks for nothing of Node', async () => {
-  const imported: string[] = []
-  await build({
-    configFile: false,
-    logLevel: 'error',
-    plugins: [
-      {
-        name: 'node-imports',
-        enforce: 'pre',
-        resolveId(id, importer) {
-          if (!id.startsWith('node:')) return undefined
-          imported.push(`${id} in ${importer}`)
-          return { id, external: true }
-        },
-      },
-    ],
-    build: {
-      write: false,
-      minify: false,
-      lib: { entry: fileURLToPath(new URL('../src/index.ts', import.meta.url)), formats: ['es'] },
-      rollupOptions: { external: /^@(phsa|huggingface)\// },
-    },
-  })
-  expect(imported).toEqual([])
+  const entry = fileURLToPath(new URL('../src/index.ts', import.meta.url))
+  expect(await importsOfNode(entry, /^@(phsa|huggingface)\//)).toEqual([])
 })

@@ -6,6 +6,7 @@ import { count } from './numbers.js'
 import type { State, Status, TextChoice } from './state.js'
 import { trainedSettings } from './trained-settings.js'
 import { usualTokens } from './usual-tokens.js'
+import { whileRunning } from './while-running.js'
 
 /** Milliseconds of quiet before the budgets are measured again. */
 const QUIET = 250
@@ -50,15 +51,11 @@ export class Session {
     await this.#working(async () => {
       const state = this.#state
       state.lab.value = undefined
-      const lab = await this.#lab.open(
-        modelAddress,
-        this.#place,
-        proxy((progress) => this.#report(progress)),
-      )
+      const lab = await this.#reported((report) => this.#lab.open(modelAddress, this.#place, report))
       batch(() => {
         state.settings.value = trainedSettings(lab)
-        // Near the middle: the first layer looks at neighbours, the last at what comes next.
-        state.layer.value = Math.floor(lab.layers / 2)
+        // Two thirds up: below, attention often lies on one place or evenly on all, and every method sees as much of it.
+        state.layer.value = Math.floor((2 * lab.layers) / 3)
         state.lab.value = lab
       })
     })
@@ -66,11 +63,7 @@ export class Session {
 
   async #read({ text, maxTokens }: Required<TextChoice>): Promise<void> {
     const state = this.#state
-    const tokens = await this.#lab.read(
-      text,
-      maxTokens,
-      proxy((progress) => this.#report(progress)),
-    )
+    const tokens = await this.#reported((report) => this.#lab.read(text, maxTokens, report))
     batch(() => {
       state.answer.value = undefined
       state.recall.value = []
@@ -117,8 +110,12 @@ export class Session {
     }
   }
 
-  #report(progress: Progress): void {
-    this.#state.status.value = statusOf(progress)
+  /** Says in the status what a call reports. */
+  #reported<Result>(call: (report: (progress: Progress) => void) => Promise<Result>): Promise<Result> {
+    const show = (progress: Progress) => {
+      this.#state.status.value = statusOf(progress)
+    }
+    return whileRunning(show, (report) => call(proxy(report)))
   }
 }
 

@@ -15,7 +15,7 @@ export function showStatus({ status, lab }: State, onRetry: () => void): void {
     const { kind, text: words, share } = status.value
     line.dataset.kind = kind
     text.textContent = words
-    fill.style.width = `${100 * (share ?? 0)}%`
+    fill.style.transform = `scaleX(${share ?? 0})`
     retry.hidden = kind !== 'failed'
     byId('text').setAttribute('aria-busy', String(kind === 'working'))
   })
@@ -25,8 +25,8 @@ export function showStatus({ status, lab }: State, onRetry: () => void): void {
       device.textContent = status.value.kind === 'failed' ? '' : 'Looking for a GPU…'
       return
     }
-    const place = found.place === 'webgpu' ? 'On your GPU' : 'On your CPU, because WebGPU is not here'
-    device.textContent = `${place} · a model of ${(found.parameters / 1e6).toFixed(1)} million parameters`
+    const place = found.place === 'webgpu' ? 'On your GPU' : 'On your CPU, without WebGPU'
+    device.textContent = `${place} · ${(found.parameters / 1e6).toFixed(1)} million parameters`
     device.title = `${found.device}; up to ${count(found.maxPositions)} tokens`
   })
 }
