@@ -82,7 +82,11 @@ export function createApi({
   app.use(inTurn(context))
   app.use(askedLocally(context))
   // Before keys are asked for: a browser sends none with the address of a page.
-  if (settings.pages !== undefined) app.use(serveStatic({ root: settings.pages }))
+  if (settings.pages !== undefined) {
+    // The page learns from this that an API is there (RFC 8631).
+    const onFound = (_path: string, c: Context) => c.header('link', '</openapi.json>; rel="service-desc"')
+    app.use(serveStatic({ root: settings.pages, onFound }))
+  }
   app.use(authenticated(context))
   app.post('*', limitedBody(settings.maxBodyBytes))
   app.get('/v1/models', (c) => listModels(c, context))
@@ -180,7 +184,7 @@ function takesRequests({ settings }: ApiContext): MiddlewareHandler<ApiEnvironme
     const phase = settings.phase()
     if (phase !== 'ready') {
       throw new ApiError(503, `the server is ${phase} and takes no requests now; send it to another one, or try again later.`, {
-        code: phase,
+        code: 'draining',
         retryAfter: 5,
       })
     }

@@ -23,7 +23,6 @@ export class DecodeGraph {
   #runs = 0
   #result: StepResult | undefined
   #captured: CapturedStep<StepResult> | undefined
-  #hasRoom = true
 
   constructor(decoder: PagedDecoder, shape: StepShape, marks: PunctuationMarks | undefined) {
     this.#decoder = decoder
@@ -35,14 +34,14 @@ export class DecodeGraph {
   async run(inputs: readonly StepInput[]): Promise<StepResult> {
     const { backend } = this.#decoder.model
     this.#inputs.write(inputs)
-    if (this.#runs++ === 1 && backend.capture && this.#hasRoom) await this.#record(backend.capture.bind(backend))
+    if (this.#runs++ === 1 && backend.capture) await this.#record(backend.capture.bind(backend))
     if (this.#captured) return replayed(this.#captured)
     this.#freeResult()
     this.#result = this.#compute()
     return this.#result
   }
 
-  /** Queues the step after the last one: the same sequences, with the tokens that it draws. @returns as `run`; undefined where it cannot, see `run` */
+  /** Queues the step after the last one: the same sequences, with the tokens that it draws. @returns as `run`; undefined where it cannot, see `canRunNext` */
   runNext(inputs: readonly NextInput[]): StepResult | undefined {
     if (!this.canRunNext || !this.#captured) return undefined
     this.#inputs.advance(inputs)
@@ -64,9 +63,8 @@ export class DecodeGraph {
     try {
       this.#captured = await capture(() => this.#compute())
     } catch (error) {
-      if (!isPhsaError(error, 'out-of-memory')) throw error
       // The step alone has room, as it had before.
-      this.#hasRoom = false
+      if (!isPhsaError(error, 'out-of-memory')) throw error
     }
   }
 

@@ -50,7 +50,6 @@ export class HttpListener {
   /** Takes no more connections, lets open responses send their last bytes for a moment, and cuts what is left. */
   async close(): Promise<void> {
     const closed = new Promise<void>((resolve) => this.#server.close(() => resolve()))
-    this.#server.closeIdleConnections()
     const cut = setTimeout(() => this.#server.closeAllConnections(), LAST_BYTES_MILLISECONDS)
     await closed
     clearTimeout(cut)

@@ -100,7 +100,7 @@ test('bodies that are no JSON, no UTF-8, no object, or nested without end', asyn
   const send = (body: BodyInit, type = 'application/json') =>
     fetch(`${server.url}/v1/completions`, { method: 'POST', headers: { 'content-type': type }, body })
   expect((await send('{')).status).toBe(400)
-  expect((await send(Uint8Array.of(0x22, 0xff, 0x22))).status).toBe(400)
+  expect((await errorOf(await send(Buffer.from('{"prompt":"\xff"}', 'latin1')))).message).toContain('not valid UTF-8')
   expect((await send('[1]')).status).toBe(400)
   expect((await send('')).status).toBe(400)
   expect((await send(`{"prompt":${'['.repeat(5000)}${']'.repeat(5000)}}`)).status).toBe(400)
@@ -125,6 +125,9 @@ test('a body that is too large is a 413, with and without its length', async () 
   const options = { method: 'POST', headers: { 'content-type': 'application/json' }, body, duplex: 'half' }
   const chunked = await fetch(`${server.url}/v1/completions`, options as RequestInit)
   expect([chunked.status, (await errorOf(chunked)).code]).toEqual([413, 'body_too_large'])
+  // One after the other on a connection: what is left of a body ends it neither for its own answer nor for the next.
+  const prompt = 'a'.repeat(2 ** 20)
+  for (let count = 0; count < 4; count++) expect((await post(`${server.url}/v1/completions`, { prompt })).status).toBe(413)
 })
 
 test('an unknown route, method or model is a 404', async () => {
@@ -197,6 +200,22 @@ describe('an engine that fails', () => {
         expect(await errorOf(response)).toMatchObject({ code: 'queue_full', type: 'rate_limit_error' })
       }
     }))
+
+  test('where one of several texts is refused, the answer does not wait for the others', async () => {
+    let ended = 0
+    const busy = await listen({
+      limits: engine.limits,
+      stats: () => engine.stats(),
+      async *generate({ sampling }, signal) {
+        if (sampling.seed > 0) throw new QueueFullError('as many requests wait as may.')
+        await new Promise((resolve) => signal!.addEventListener('abort', resolve))
+        ended++
+      },
+    })
+    expect((await post(`${busy.url}/v1/completions`, { ...completion, seed: 0, n: 2 })).status).toBe(429)
+    expect(ended).toBe(1)
+    await busy.close()
+  })
 
   test('what nobody expected is a 500 that tells nothing; the log has the reason', () =>
     withFailing(new Error('secret of the inside'), 0, async (failing) => {

@@ -104,6 +104,12 @@ test('a key has so many tokens a minute, over time', async () => {
   expect((await post(`${server.url}/v1/completions`, { prompt, max_tokens: 1 }, bearer('sk-crow'))).status).toBe(200)
 })
 
+test('a key pays for the tokens that are made, too', async () => {
+  time += 600_000
+  const ask = () => post(`${server.url}/v1/completions`, { prompt: 'a', max_tokens: 100, ignore_eos: true }, bearer('sk-crow'))
+  expect([(await ask()).status, (await ask()).status]).toEqual([200, 429])
+})
+
 test('tokens are paid back at the rate of the limit, and no more than what was used', () => {
   let now = 0
   const limits = new KeyLimits({ name: 'a', sha256: '', tokensPerMinute: 60 }, () => now)

@@ -13,6 +13,7 @@ test('pages are served beside the API, without a key', async () => {
   const page = await fetch(`${server.url}/`)
   expect(page.status).toBe(200)
   expect(await page.text()).toContain('<title>page</title>')
+  expect((await fetch(`${server.url}/`, { method: 'HEAD' })).headers.get('link')).toBe('</openapi.json>; rel="service-desc"')
   expect((await fetch(`${server.url}/v1/models`)).status).toBe(401)
   expect((await fetch(`${server.url}/none.js`)).status).toBe(401)
   await server.close()

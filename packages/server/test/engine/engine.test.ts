@@ -5,19 +5,24 @@ import { mixedRequests } from './mixed-requests.js'
 import { rewired } from './rewired-backend.js'
 import { answerOf, greedy, loneRun, randomIds, requestOf, seeded, tinyModel, withEngine } from './tiny-engine.js'
 
-test('20 requests at once, with few pages, give the tokens that each gives alone', () =>
-  withEngine({ cacheTokens: 64, maxTokens: 64, maxSequences: 8, stepTokens: 24 }, async (engine, model) => {
+test.each([24, 8])('20 requests at once, with few pages and steps of %i tokens, give the tokens that each gives alone', (stepTokens) =>
+  withEngine({ cacheTokens: 64, maxTokens: 64, maxSequences: 8, stepTokens }, async (engine, model) => {
     const requests = mixedRequests(20)
     const answers = await Promise.all(requests.map((request) => answerOf(engine, request)))
     for (const [index, request] of requests.entries()) {
       expect(answers[index].ids, `request ${index}`).toEqual(await loneRun(model, request))
       expect(answers[index].reason).toBe('length')
+      // Each position once, also where a request was pushed out and computed again.
+      const { promptTokens, cachedTokens, completionTokens, visibleTokens } = answers[index].usage
+      const below = (positions: number) => (positions * (positions + 1)) / 2
+      expect(visibleTokens).toBe(below(promptTokens + completionTokens - 1) - below(cachedTokens))
     }
     const { preemptions, prefixHitTokens, tokensMade } = await engine.stats()
     expect(preemptions).toBeGreaterThan(0)
     expect(prefixHitTokens).toBeGreaterThan(0)
     expect(tokensMade).toBe(requests.reduce((sum, { maxTokens }) => sum + maxTokens, 0))
-  }))
+  }),
+)
 
 test('requests that leave free their pages within a step, and nobody else notices', () =>
   withEngine({ cacheTokens: 80, maxTokens: 64, maxSequences: 8, stepTokens: 24 }, async (engine, model) => {

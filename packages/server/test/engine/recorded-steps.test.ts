@@ -5,6 +5,7 @@ import type { TextConstraint } from '../../src/constrain/text-constraint.js'
 import type { Engine, EngineOptions, EngineRequest, EngineStats } from '../../src/index.js'
 import { mixedRequests } from './mixed-requests.js'
 import { type Recordings, recordingBackend } from './recording-backend.js'
+import { rewired } from './rewired-backend.js'
 import { answerOf, greedy, loneRun, randomIds, requestOf, seeded, tinyModel, withEngine } from './tiny-engine.js'
 
 let plain: ModelBackend
@@ -35,6 +36,22 @@ test('recorded steps give the same tokens, whoever comes and goes', async () => 
     for (const [index, request] of requests.entries()) expect(answers[index].ids).toEqual(await loneRun(lone, request))
   })
   expect(replays).toBeGreaterThan(10)
+})
+
+test('where a recording has no room, steps are computed as before, and it is tried once', async () => {
+  const seen = { replays: 0, ahead: 0 }
+  let tried = 0
+  const capture = async () => {
+    tried++
+    throw new OutOfMemoryError('no room')
+  }
+  const request = requestOf({ maxTokens: 12 })
+  await withEngine(
+    { cacheTokens: 256 },
+    async (engine) => expect((await answerOf(engine, request)).ids).toEqual(await loneRun(lone, request)),
+    (backend) => rewired(recordingBackend(backend, seen), { capture }),
+  )
+  expect([tried, seen.replays]).toEqual([1, 0])
 })
 
 test('a request alone has nearly all its steps queued before the tokens of the last one are known', async () => {
@@ -219,10 +236,10 @@ test.each([
 })
 
 test.each([
-  ['of decoding', requestOf({ maxTokens: 20 }), 8, 2],
+  ['of decoding', requestOf({ maxTokens: 20 }), 8, 2, 0],
   // The part behind the first one is done, but of a cache whose beginning holds anything.
-  ['that reads a prompt', requestOf({ prompt: randomIds(200, 5), maxTokens: 2 }), 0, 0],
-])('a step %s that fails takes the one behind it along, and the engine goes on', async (_, request, first, pagesCached) => {
+  ['that reads a prompt', requestOf({ prompt: randomIds(200, 5), maxTokens: 2 }), 0, 0, 196],
+])('a step %s that fails takes the one behind it along, and the engine goes on', async (_, request, first, pagesCached, cachedTokens) => {
   const seen = { replays: 0, ahead: 0 }
   let failsAt = Number.POSITIVE_INFINITY
   await withEngine(
@@ -233,6 +250,7 @@ test.each([
       await answerOf(engine, requestOf({ prompt: Int32Array.of(1), maxTokens: 1 }))
       expect(await engine.stats()).toMatchObject({ pagesCached })
       expect((await answerOf(engine, request)).ids).toEqual(await loneRun(lone, request))
+      expect((await answerOf(engine, request)).usage).toMatchObject({ cachedTokens })
       expect((await engine.stats()).pagesUsed).toBe(0)
     },
     (backend) => {

@@ -47,6 +47,18 @@ test('prompts take more while nobody decodes', () => {
   expect(scheduler.schedule().map(({ count }) => count)).toEqual([1, 5])
 })
 
+test.each([
+  [4, 1],
+  [5, 2],
+])('of %i pages a page is left for who runs, so that nobody starts only to be pushed out: %i start', (pages, running) => {
+  const { scheduler } = schedulerOf({ pages, stepTokens: 8 })
+  scheduler.add(sequenceOf(3, 4))
+  scheduler.settle(scheduler.schedule())
+  scheduler.add(sequenceOf(4, 2, { rootHash: 'other' }))
+  scheduler.schedule()
+  expect(scheduler.running).toHaveLength(running)
+})
+
 test('prompts that begin alike and arrive together are computed once', () => {
   const { scheduler, pool } = schedulerOf({ pages: 20, stepTokens: 4 })
   const same = [sequenceOf(9, 2), sequenceOf(9, 2), sequenceOf(9, 2)]
