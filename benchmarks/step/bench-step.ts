@@ -5,9 +5,11 @@ import { DecoderModel } from '@phsa/model'
 import { copyRate } from '../decode/copy-rate.js'
 import { uploadWeights } from '../model/bench-weights.js'
 import { BENCH_PHSA, QWEN3_06B } from '../model/model-plan.js'
-import type { StepResult } from './step-result.js'
+import { checkLayers } from './check-layers.js'
+import type { LayersPlan, StepResult } from './step-result.js'
 import { type AttentionPlan, timeAttention } from './time-attention.js'
 import { timeHalves } from './time-halves.js'
+import { timeLayers } from './time-layers.js'
 import { timeRecorded } from './time-recorded.js'
 import { type StepPlan, timeStep } from './time-step.js'
 import { VARIANTS } from './variant-backend.js'
@@ -37,15 +39,27 @@ const ATTENTION: readonly AttentionPlan[] = [
   ...[8, 16, 64].map((batch) => ({ batch, keys: KEYS, attention: 'phsa' }) as const),
 ]
 
+/** All layers at once; two thousand keys are the most for which all that may be chosen is loaded at once. */
+const LAYERS: readonly LayersPlan[] = [
+  ...[1024, 2000, 4032].map((keys) => ({ keys, attention: 'phsa' }) as const),
+  ...[16, 1024, 4032].map((keys) => ({ keys, attention: 'dense' }) as const),
+]
+
 /** What is asked for first: batch 1 in every variant. */
 const STEPS: readonly StepPlan[] = [
   ...VARIANTS.map((variant) => ({ batch: 1, keys: KEYS, attention: 'phsa', variant }) as const),
+  { batch: 1, keys: KEYS, attention: 'dense', variant: 'layers at once' },
   ...[1, 8, 64].map((batch) => ({ batch, keys: KEYS, attention: 'dense', variant: 'usual' }) as const),
-  ...[8, 16, 64].flatMap((batch) => VARIANTS.map((variant) => ({ batch, keys: KEYS, attention: 'phsa', variant }) as const)),
+  // All layers at once are for one sequence.
+  ...[8, 16, 64].flatMap((batch) =>
+    VARIANTS.filter((variant) => variant !== 'layers at once').map(
+      (variant) => ({ batch, keys: KEYS, attention: 'phsa', variant }) as const,
+    ),
+  ),
 ]
 
 /**
- * Conformance first; then halves of layers and the output head by rows, and whole steps of decoding of the Qwen3-0.6B shape, recorded.
+ * Conformance first; then, of the Qwen3-0.6B shape: all layers at once, whole steps of decoding, recorded, attention, halves of layers and the output head by rows.
  * @throws BackendUnavailableError where there is no GPU
  */
 export async function benchStep({ create, commit, seconds, write, log }: BenchStep): Promise<StepResult> {
@@ -58,7 +72,7 @@ export async function benchStep({ create, commit, seconds, write, log }: BenchSt
     log(`${backend.device}; conformance: ${report.passed} cases passed, ${failed.length} failed ${failed.join(', ')}`)
     const copyBytes = copyRate(backend, COPIED_BYTES)
     const result: StepResult = {
-      format: 'phsa-step/2',
+      format: 'phsa-step/3',
       createdAt: new Date().toISOString(),
       ...(commit === undefined ? {} : { commit }),
       device: backend.device,
@@ -66,6 +80,8 @@ export async function benchStep({ create, commit, seconds, write, log }: BenchSt
       conformance: { passed: report.passed, failed },
       halves: [],
       heads: [],
+      layersChecks: [],
+      layers: [],
       attention: [],
       steps: [],
     }
@@ -75,6 +91,32 @@ export async function benchStep({ create, commit, seconds, write, log }: BenchSt
     const share = (bytes: number, microseconds: number) => `${((100 * bytes) / copyBytes / (microseconds * 1e-6)).toFixed(0)} % of a copy`
     const wrongOf = (checks: readonly TensorCheck[]) =>
       checks.filter(({ ok }) => !ok).map(({ name, measured }) => ` WRONG ${name} ${measured.toExponential(1)}`)
+    const timeSteps = async (isAsked: (plan: StepPlan) => boolean) => {
+      for (const plan of STEPS.filter(isAsked)) {
+        if (isOver()) break
+        const row = await timeStep(backend, parameters, copyBytes, plan)
+        result.steps.push(row)
+        log(
+          `batch ${row.batch}, ${row.keys} keys, ${row.attention}, ${row.variant}: ${row.milliseconds.toFixed(3)} ms, ${(100 * row.floorShare).toFixed(0)} % of the floor`,
+        )
+        write(result)
+      }
+    }
+    for (const row of await checkLayers(backend, model)) {
+      result.layersChecks.push(row)
+      log(
+        `all layers, ${row.name} from ${row.keys} keys: ${row.checks.map(({ name, measured }) => `${name} ${measured.toExponential(1)}`).join(', ')}${wrongOf(row.checks)}`,
+      )
+    }
+    write(result)
+    for (const plan of LAYERS) {
+      const row = await timeLayers(backend, model, plan)
+      if (!row) continue
+      result.layers.push(row)
+      log(`all layers, ${row.keys} keys, ${row.attention}: ${row.microseconds.toFixed(2)} us a layer`)
+    }
+    write(result)
+    await timeSteps(({ batch }) => batch === 1)
     for (const plan of ATTENTION) {
       if (isOver()) break
       for (const row of await timeAttention(backend, plan)) {
@@ -103,15 +145,7 @@ export async function benchStep({ create, commit, seconds, write, log }: BenchSt
       log(`${rows} rows, output head: ${head.microseconds.toFixed(1)} us, ${share(head.bytes, head.microseconds)}`)
       write(result)
     }
-    for (const plan of STEPS) {
-      if (isOver()) break
-      const row = await timeStep(backend, parameters, copyBytes, plan)
-      result.steps.push(row)
-      log(
-        `batch ${row.batch}, ${row.keys} keys, ${row.attention}, ${row.variant}: ${row.milliseconds.toFixed(3)} ms, ${(100 * row.floorShare).toFixed(0)} % of the floor`,
-      )
-      write(result)
-    }
+    await timeSteps(({ batch }) => batch > 1)
     model.dispose()
     return result
   } finally {

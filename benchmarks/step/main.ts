@@ -13,8 +13,9 @@ if (out === undefined || !(Number(seconds) >= 0)) {
 }
 
 try {
-  const { conformance, halves, attention } = await benchStep({
-    create: () => cuda(),
+  const { conformance, halves, attention, layersChecks } = await benchStep({
+    // Only the variant `layers at once` uses it.
+    create: () => cuda({ persistentDecode: true }),
     commit,
     seconds: Number(seconds),
     // Whole or not at all: a run that is stopped leaves what it had.
@@ -24,7 +25,8 @@ try {
     },
     log: (line) => console.log(line),
   })
-  const isRight = conformance.failed.length === 0 && [...halves, ...attention].every(({ checks }) => checks.every(({ ok }) => ok))
+  const isRight =
+    conformance.failed.length === 0 && [...halves, ...attention, ...layersChecks].every(({ checks }) => checks.every(({ ok }) => ok))
   process.exitCode = isRight ? 0 : 1
 } catch (error) {
   const reason = unavailableReason(error)

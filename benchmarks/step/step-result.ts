@@ -30,6 +30,27 @@ export interface AttentionRow {
   readonly checks: readonly TensorCheck[]
 }
 
+/** Steps of all layers at once against their parts. Plain JSON. */
+export interface LayersCheck {
+  readonly name: string
+  /** Before the first of the steps. */
+  readonly keys: number
+  readonly checks: readonly TensorCheck[]
+}
+
+/** All layers at once, for one sequence. */
+export interface LayersPlan {
+  /** A multiple of the block size, as of `AttentionPlan`. */
+  readonly keys: number
+  readonly attention: AttentionName
+}
+
+/** All layers of a step at once. Plain JSON. */
+export interface LayersRow extends LayersPlan {
+  /** Of one layer. */
+  readonly microseconds: number
+}
+
 /** A whole step, one token for each sequence, recorded. Plain JSON. */
 export interface StepRow {
   readonly batch: number
@@ -43,7 +64,7 @@ export interface StepRow {
 
 /** What `bench-step` writes. Plain JSON. */
 export interface StepResult {
-  readonly format: 'phsa-step/2'
+  readonly format: 'phsa-step/3'
   readonly createdAt: string
   readonly commit?: string
   readonly device: string
@@ -52,6 +73,8 @@ export interface StepResult {
   readonly conformance: { readonly passed: number; readonly failed: readonly string[] }
   readonly halves: HalfRow[]
   readonly heads: HeadRow[]
+  readonly layersChecks: LayersCheck[]
+  readonly layers: LayersRow[]
   readonly attention: AttentionRow[]
   readonly steps: StepRow[]
 }

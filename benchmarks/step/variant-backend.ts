@@ -2,10 +2,13 @@ import type { ModelBackend } from '@phsa/core'
 import type { CudaModelBackend } from '@phsa/kernels-cuda'
 
 /** What of a decoding step is done otherwise than usual, to see what it costs. */
-export const VARIANTS = ['usual', 'attention in parts', 'composed', 'without attention'] as const
+export const VARIANTS = ['usual', 'layers at once', 'attention in parts', 'composed', 'without attention'] as const
 export type Variant = (typeof VARIANTS)[number]
 
-/** The same backend in a variant; disposing it does nothing. `without attention` gives the queries back and caches nothing. */
+/**
+ * The same backend in a variant; disposing it does nothing. `layers at once` takes `decodeLayers`, which no other variant has; `without attention` gives the queries
+ * back and caches nothing.
+ */
 export function variantBackend(inner: CudaModelBackend, variant: Variant): ModelBackend {
   const { contractVersion, name, device, limits, memory, attention, lost } = inner
   const withoutAttention: ModelBackend['paged'] = {
@@ -16,6 +19,7 @@ export function variantBackend(inner: CudaModelBackend, variant: Variant): Model
   }
   const paged = {
     usual: inner.paged,
+    'layers at once': inner.paged,
     'attention in parts': { ...inner.paged, step: undefined },
     composed: { ...inner.paged, step: undefined },
     'without attention': withoutAttention,
@@ -30,6 +34,7 @@ export function variantBackend(inner: CudaModelBackend, variant: Variant): Model
     paged: paged[variant],
     ops: variant === 'composed' ? { ...inner.ops, projectHeads: undefined, finishLayer: undefined } : inner.ops,
     lost,
+    decodeLayers: variant === 'layers at once' ? inner.decodeLayers : undefined,
     supports: (spec) => inner.supports(spec),
     prepare: (specs) => inner.prepare(specs),
     capture: (step) => inner.capture(step),

@@ -4,6 +4,7 @@
 // products, each read once. Numerics: bf16 operands, probabilities too; scores, sums and softmax in f32, base 2.
 #pragma once
 #include "elements.cuh"
+#include "fetched_keys.cuh"
 #include "products.cuh"
 #include "sequences.cuh"
 #include "warp.cuh"
@@ -26,17 +27,9 @@ struct AttendPagedParams {
 
 /** Keys of a product. */
 constexpr int kKeys = 16;
-/** Keys of a run, which lie in one block. */
-constexpr int kRun = 8;
 
 /** 0 for -infinity also where everything is. */
 PHSA_DEVICE float shiftedExp2(float value, float largest) { return value == -INFINITY ? 0.0f : exp2f(value - largest); }
-
-/** The eight keys that a warp finds at an index of what a query sees. */
-struct Run {
-  int row;    // of k and v, of the first one
-  int valid;  // keys that the query sees: the first ones, 0 to 8
-};
 
 /** What a query sees, by a warp: `VisibleKeys` with the selected blocks in registers. */
 struct VisibleRuns {
@@ -143,11 +136,11 @@ PHSA_DEVICE float2 mergeSums(SumOf sumOf) {
   return float2{largest, total};
 }
 
-/** What the warps of a thread block leave for it to merge. */
-template <int D, int N, int Warps>
+/** What the warps of a thread block leave for it to merge. @tparam Heads room for so many */
+template <int D, int N, int Warps, int Heads = 8 * N>
 struct alignas(16) WarpParts {
-  float values[Warps][8 * N][D];  // sums of values, not divided
-  float2 sums[Warps][8 * N];      // largest score in base 2, sum of exponentials above it
+  float values[Warps][Heads][D];  // sums of values, not divided
+  float2 sums[Warps][Heads];      // largest score in base 2, sum of exponentials above it
 
   /** Of all warps, for a head. */
   PHSA_DEVICE float2 mergedSums(int head) const {
@@ -183,8 +176,7 @@ PHSA_DEVICE void putOut(const AttendPagedParams& params, int64_t firstRow, int p
 /** A warp of `Warps` that share the keys of a thread block. */
 template <int D, int N, int Warps>
 struct PagedAttention {
-  /** Words of two dimensions that a lane has of each value. */
-  static constexpr int kWords = D / 16;
+  static constexpr int kWords = FetchedKeys<D>::kWords;
 
   const AttendPagedParams& params;
   int kvHead;
@@ -196,11 +188,25 @@ struct PagedAttention {
 
   PHSA_DEVICE PagedAttention(const AttendPagedParams& given, int row, int head)
       : params(given), kvHead(head), group(given.rules.heads / given.rules.kvHeads) {
+    takeQueries([&](int column) {
+      const int64_t queryHead = static_cast<int64_t>(row) * params.rules.heads + kvHead * group + column;
+      return static_cast<const bf16*>(params.q) + queryHead * D;
+    });
+  }
+
+  /** @param groupQueries of the KV head's query heads, [group, D] */
+  PHSA_DEVICE PagedAttention(const AttendPagedParams& given, int head, const bf16* groupQueries)
+      : params(given), kvHead(head), group(given.rules.heads / given.rules.kvHeads) {
+    takeQueries([&](int column) { return groupQueries + column * D; });
+  }
+
+  /** @param queryOf where the queries of a head of the group are */
+  template <typename QueryOf>
+  PHSA_DEVICE void takeQueries(QueryOf queryOf) {
 #pragma unroll
     for (int n = 0; n < N; n++) {
       const int column = 8 * n + laneIndex() / 4;
-      const int64_t queryHead = static_cast<int64_t>(row) * params.rules.heads + kvHead * group + column;
-      const uint4* source = reinterpret_cast<const uint4*>(static_cast<const bf16*>(params.q) + queryHead * D) + laneIndex() % 4;
+      const uint4* source = reinterpret_cast<const uint4*>(queryOf(column)) + laneIndex() % 4;
 #pragma unroll
       for (int j = 0; j < D / 32; j++) {
         const uint4 eight = column < group ? source[4 * j] : uint4{0, 0, 0, 0};
@@ -209,11 +215,8 @@ struct PagedAttention {
         queries[n][4 * j + 2] = eight.z;
         queries[n][4 * j + 3] = eight.w;
       }
-#pragma unroll
-      for (int tile = 0; tile < D / 16; tile++) values[n][tile][0] = values[n][tile][1] = values[n][tile][2] = values[n][tile][3] = 0.0f;
-      largest[n][0] = largest[n][1] = -INFINITY;
-      totals[n][0] = totals[n][1] = 0.0f;
     }
+    forget();
   }
 
   /** The dimension of a tile's rows: this lane's first row, or the one eight further. */
@@ -222,48 +225,17 @@ struct PagedAttention {
     return D == 128 ? 64 * half + 8 * g + tile : D / 8 * g + D / 16 * half + tile;
   }
 
-  /** This lane's part of a value, zero where it is not to be read. */
-  PHSA_DEVICE void loadValue(const bf16* v, int row, bool used, uint32_t (&words)[kWords]) const {
-    const unsigned char* source =
-        reinterpret_cast<const unsigned char*>(v + (static_cast<int64_t>(row) * params.rules.kvHeads + kvHead) * D);
-    const int g = laneIndex() / 4;
-    if constexpr (D == 32) {
-      const uint2 four = used ? reinterpret_cast<const uint2*>(source)[g] : uint2{0, 0};
-      words[0] = four.x;
-      words[1] = four.y;
-    } else {
-#pragma unroll
-      for (int half = 0; half < D / 64; half++) {
-        const uint4 eight = used ? reinterpret_cast<const uint4*>(source)[8 * half + g] : uint4{0, 0, 0, 0};
-        words[4 * half] = eight.x;
-        words[4 * half + 1] = eight.y;
-        words[4 * half + 2] = eight.z;
-        words[4 * half + 3] = eight.w;
-      }
-    }
-  }
-
   /** Adds two runs of the keys in pages, or of others [.., Hkv, D]. */
   PHSA_DEVICE void add(const Run (&runs)[2]) { add(runs, static_cast<const bf16*>(params.k), static_cast<const bf16*>(params.v)); }
   PHSA_DEVICE void add(const Run (&runs)[2], const bf16* k, const bf16* v) {
-    const int g = laneIndex() / 4;
-    const int c = laneIndex() % 4;
-    uint4 keys[2][D / 32];
-    uint32_t rows[2][2][kWords];
-#pragma unroll
-    for (int half = 0; half < 2; half++) {
-      const int64_t row = static_cast<int64_t>(runs[half].row + g) * params.rules.kvHeads + kvHead;
-      const uint4* source = reinterpret_cast<const uint4*>(k + row * D) + c;
-#pragma unroll
-      for (int j = 0; j < D / 32; j++) keys[half][j] = g < runs[half].valid ? source[4 * j] : uint4{0, 0, 0, 0};
-    }
-#pragma unroll
-    for (int half = 0; half < 2; half++) {
-#pragma unroll
-      // Values of unseen keys may be NaN: a probability of 0 would not keep them out.
-      for (int i = 0; i < 2; i++) loadValue(v, runs[half].row + 2 * c + i, 2 * c + i < runs[half].valid, rows[half][i]);
-    }
+    FetchedKeys<D> fetched;
+    fetched.load(runs, k, v, params.rules.kvHeads, kvHead);
+    add(runs, fetched);
+  }
 
+  PHSA_DEVICE void add(const Run (&runs)[2], const FetchedKeys<D>& fetched) {
+    const auto& [keys, rows] = fetched;
+    const int g = laneIndex() / 4;
     uint32_t probabilities[N][2];
 #pragma unroll
     for (int n = 0; n < N; n++) {
@@ -340,8 +312,20 @@ struct PagedAttention {
     }
   }
 
+  /** As if nothing had been added. */
+  PHSA_DEVICE void forget() {
+#pragma unroll
+    for (int n = 0; n < N; n++) {
+#pragma unroll
+      for (int tile = 0; tile < D / 16; tile++) values[n][tile][0] = values[n][tile][1] = values[n][tile][2] = values[n][tile][3] = 0.0f;
+      largest[n][0] = largest[n][1] = -INFINITY;
+      totals[n][0] = totals[n][1] = 0.0f;
+    }
+  }
+
   /** Leaves this warp's sums for the others. */
-  PHSA_DEVICE void leave(WarpParts<D, N, Warps>& parts) {
+  template <typename Parts>
+  PHSA_DEVICE void leave(Parts& parts) {
     const int c = laneIndex() % 4;
 #pragma unroll
     for (int n = 0; n < N; n++) {

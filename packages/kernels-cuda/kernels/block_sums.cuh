@@ -45,17 +45,21 @@ struct BlockSums {
   PHSA_DEVICE void add(const AppendParams& params, int64_t row, int kvHead) {
     float key[kPerLane];
     loadElements(static_cast<const T*>(params.k) + (row * params.rules.kvHeads + kvHead) * D + laneIndex() * kPerLane, key);
+    add(key, params.marks[row]);
+  }
+
+  PHSA_DEVICE void add(const float (&key)[kPerLane], float mark) {
 #pragma unroll
     for (int i = 0; i < kPerLane; i++) keys[i] += key[i];
-    if (params.marks[row] == 0.0f) return;
+    if (mark == 0.0f) return;
     count++;
 #pragma unroll
     for (int i = 0; i < kPerLane; i++) marked[i] += key[i];
   }
 
   /** Puts the representative of the whole sub-block in the place of the sum of keys. @param size tokens of a sub-block */
-  PHSA_DEVICE void finish(const AppendParams& params, int kvHead, int size) {
-    const float share = params.lambda[kvHead];
+  PHSA_DEVICE void finish(const AppendParams& params, int kvHead, int size) { finish(params.lambda[kvHead], size); }
+  PHSA_DEVICE void finish(float share, int size) {
 #pragma unroll
     for (int i = 0; i < kPerLane; i++) {
       const float global = keys[i] / size;

@@ -25,19 +25,25 @@ constexpr int kStepWarps = kChoiceWarps;
 constexpr int kMostInWarp = 2 * kLanes;
 
 template <int D>
-struct alignas(16) StepShared {
-  WarpParts<D, 1, kStepWarps> warps;
+struct alignas(16) StepChoiceShared {
   uint4 fresh[D / 8];                       // representative of the block that ends here, f16
   int selected[kStepWarps][kMostSelected];  // each warp's, all the same
   ChoiceShared choice;
 };
 
+template <int D>
+struct alignas(16) StepShared : StepChoiceShared<D> {
+  WarpParts<D, 1, kStepWarps> warps;
+};
+
 /** One query's choice for one KV head, by a thread block. */
 template <int D>
 struct StepChoice {
-  const DecodeStepParams& params;
-  StepShared<D>& shared;
+  const AttendPagedParams& params;
+  const uint32_t* halfReps;  // as of AppendParams
+  StepChoiceShared<D>& shared;
   float* scores;  // [group, capacity], base 2
+  int capacity;   // see DecodeStepParams
   Query query;
   int kvHead;
   int group;
@@ -46,9 +52,10 @@ struct StepChoice {
   BlockRange candidates;
   int found;  // how many are chosen
 
-  PHSA_DEVICE StepChoice(const DecodeStepParams& given, StepShared<D>& memory, float* places, const Query& own, int head)
-      : params(given), shared(memory), scores(places), query(own), kvHead(head) {
-    const Rules& rules = params.attention.rules;
+  PHSA_DEVICE StepChoice(const AttendPagedParams& given, const uint32_t* reps, StepChoiceShared<D>& memory, float* places, int most, const Query& own,
+                         int head)
+      : params(given), halfReps(reps), shared(memory), scores(places), capacity(most), query(own), kvHead(head) {
+    const Rules& rules = params.rules;
     group = rules.heads / rules.kvHeads;
     scored = (query.position + 1) / rules.blockSize;
     fresh = (query.position + 1) % rules.blockSize == 0 ? scored - 1 : -1;
@@ -61,14 +68,14 @@ struct StepChoice {
 
   /** This lane's part of two of a tile's 16 representatives, of those that are older than this step. */
   PHSA_DEVICE void load(int tile, uint4 (&rows)[2][D / 32]) const {
-    const Sequences& sequences = params.attention.sequences;
-    const Rules& rules = params.attention.rules;
+    const Sequences& sequences = params.sequences;
+    const Rules& rules = params.rules;
 #pragma unroll
     for (int half = 0; half < 2; half++) {
       const int block = 16 * tile + laneIndex() / 4 + 8 * half;
       const bool used = block < scored && block != fresh;
       const int64_t row = used ? static_cast<int64_t>(blockRow(sequences, query.sequence, block, sequences.pageTokens / rules.blockSize)) : 0;
-      const uint4* source = reinterpret_cast<const uint4*>(params.tokens.halfReps + (row * rules.kvHeads + kvHead) * (D / 2)) + laneIndex() % 4;
+      const uint4* source = reinterpret_cast<const uint4*>(halfReps + (row * rules.kvHeads + kvHead) * (D / 2)) + laneIndex() % 4;
 #pragma unroll
       for (int j = 0; j < D / 32; j++) rows[half][j] = used ? source[4 * j] : uint4{0, 0, 0, 0};
     }
@@ -79,7 +86,7 @@ struct StepChoice {
     uint32_t halves[D / 8];
 #pragma unroll
     for (int i = 0; i < D / 8; i++) halves[i] = boundedHalves(__uint_as_float(queries[i] << 16), __uint_as_float(queries[i] & 0xffff0000u));
-    const float scale = params.attention.rules.scale * 1.44269504f;
+    const float scale = params.rules.scale * 1.44269504f;
     const int tiles = (scored + 15) / 16;
     for (int tile = warpIndex(); tile < tiles; tile += kStepWarps) {
       const int first = 16 * tile + laneIndex() / 4;
@@ -102,15 +109,15 @@ struct StepChoice {
       for (int i = 0; i < 4; i++) {
         const int head = 2 * (laneIndex() % 4) + i % 2;
         const int block = first + 8 * (i / 2);
-        if (head < group && block < scored) scores[head * params.capacity + block] = (products[0][i] + products[1][i]) * scale;
+        if (head < group && block < scored) scores[head * capacity + block] = (products[0][i] + products[1][i]) * scale;
       }
     }
   }
 
   /** Logarithm of base 2 of the sum over a head's complete blocks, by a warp; 0 for the logit score. */
   PHSA_DEVICE float logOf(int head) const {
-    if (params.attention.rules.score != kSoftmax) return 0.0f;
-    const float* row = scores + head * params.capacity;
+    if (params.rules.score != kSoftmax) return 0.0f;
+    const float* row = scores + head * capacity;
     float largest = -INFINITY;
     for (int block = laneIndex(); block < scored; block += kLanes) largest = fmaxf(largest, row[block]);
     largest = warpMax(largest);
@@ -128,7 +135,7 @@ struct StepChoice {
       if (laneIndex() == 0) choice.logs[head] = log;
     }
     __syncthreads();
-    BlockChoice{choice, scores, params.capacity, group, params.attention.rules.score == kSoftmax, candidates, found}.run(shared.selected[0]);
+    BlockChoice{choice, scores, capacity, group, params.rules.score == kSoftmax, candidates, found}.run(shared.selected[0]);
     return shared.selected[0];
   }
 
@@ -148,8 +155,8 @@ struct StepChoice {
       for (int half = 0; half < 2; half++) {
         const int index = laneIndex() + half * kLanes;
         if (index >= count) continue;
-        const float score = scores[head * params.capacity + candidates.start + index];
-        sums[half] += params.attention.rules.score == kSoftmax ? exp2f(score - log) : score;
+        const float score = scores[head * capacity + candidates.start + index];
+        sums[half] += params.rules.score == kSoftmax ? exp2f(score - log) : score;
       }
     }
 #pragma unroll
@@ -254,7 +261,7 @@ PHSA_DEVICE void decodeStep(const DecodeStepParams& params) {
     return;
   }
   team.begin();
-  const StepChoice<D> choice(params, shared, reinterpret_cast<float*>(dynamic), query, kvHead);
+  const StepChoice<D> choice(call, params.tokens.halfReps, shared, reinterpret_cast<float*>(dynamic), params.capacity, query, kvHead);
   uint4 rows[2][D / 32];
   if (!choice.isGiven()) choice.load(warpIndex(), rows);
   ForcedRuns forced(rules, query);

@@ -22,6 +22,7 @@ import type { Device } from './driver/device.js'
 import { capabilityText, cudaVersion } from './driver/find-device.js'
 import { CudaMemory } from './memory/cuda-memory.js'
 import { cudaOps } from './ops/cuda-ops.js'
+import { cudaDecodeLayers } from './paged/cuda-decode-layers.js'
 import { cudaPaged } from './paged/cuda-paged.js'
 import type { MatrixProducts } from './products/matrix-product.js'
 import { type CublasLtSource, openProducts } from './products/open-products.js'
@@ -52,13 +53,14 @@ export class CudaBackend implements CudaModelBackend {
   readonly attention: Attention
   readonly paged: PagedAttention
   readonly ops: ModelOps
+  readonly decodeLayers: ModelBackend['decodeLayers']
   readonly lost: Promise<BackendLostError>
   readonly #device: Device
   readonly #products: MatrixProducts
   #group: OpenCollective | undefined
 
-  /** @param cublasLt where the library of matrix products comes from, at the first product */
-  constructor(device: Device, cublasLt: CublasLtSource) {
+  /** @param cublasLt where the library of matrix products comes from, at the first product @param persistentDecode as of `CudaOptions` */
+  constructor(device: Device, cublasLt: CublasLtSource, persistentDecode = false) {
     const { name, computeCapability, totalBytes, driverVersion } = device.info
     this.device = `${name}, compute capability ${capabilityText(computeCapability)}, ${(totalBytes / 2 ** 30).toFixed(1)} GiB, driver for CUDA ${cudaVersion(driverVersion)}`
     this.#device = device
@@ -66,6 +68,7 @@ export class CudaBackend implements CudaModelBackend {
     this.memory = new CudaMemory(device, this)
     this.attention = cudaAttention(device, this.memory)
     this.paged = cudaPaged(device, this.memory)
+    this.decodeLayers = persistentDecode ? cudaDecodeLayers(device, this.memory) : undefined
     this.#products = openProducts(device, this.memory, cublasLt)
     this.ops = cudaOps(device, this.memory, this.#products)
   }

@@ -21,6 +21,11 @@ export interface CudaOptions {
   readonly collective?: CollectiveOptions | 'environment'
   /** NVIDIA's NCCL for groups of several: the file, or a folder that it is in. Default: the place that the variable PHSA_NCCL names, or the system's. */
   readonly nccl?: string
+  /**
+   * One launch for all layers of a step of decoding, `backend.decodeLayers`: one token of one sequence in bf16, at most 4,096 keys, block size 16, on a GPU like
+   * an H100, for models of Qwen3-0.6B's widths. Off by default until it has been measured: it has run in the emulation of a GPU only, never on one.
+   */
+  readonly persistentDecode?: boolean
 }
 
 /**
@@ -29,10 +34,11 @@ export interface CudaOptions {
  * where `cublasLt` says, no NCCL, a rank of the group that is missing
  * @throws InvalidConfigError for a place in a group that is none
  */
-export async function cuda({ device, cublasLt, collective, nccl }: CudaOptions = {}): Promise<CudaModelBackend> {
+export async function cuda({ device, cublasLt, collective, nccl, persistentDecode }: CudaOptions = {}): Promise<CudaModelBackend> {
   const group =
     collective && (collective === 'environment' ? environmentPlace(process.env) : { place: groupPlace(collective), localRank: undefined })
-  const backend = openBackend(await openDriver(), readKernelArchive(), device ?? group?.localRank ?? 0, await cublasLtSource(cublasLt))
+  const ordinal = device ?? group?.localRank ?? 0
+  const backend = openBackend(await openDriver(), readKernelArchive(), ordinal, await cublasLtSource(cublasLt), persistentDecode)
   if (!group) return backend
   try {
     // It calls through koffi too.

@@ -42,6 +42,14 @@ test('a kernel begins before the one before it has ended only right behind it', 
   }
 })
 
+test('thread blocks that wait for each other are launched all at once', () => {
+  const { driver, device } = open()
+  const other = vi.spyOn(driver, 'cuLaunchKernelEx')
+  device.launch({ ...launch, together: true })
+  expect(other.mock.calls.map((values) => values.at(-1))).toEqual(['together'])
+  expect(driver.launches).toHaveLength(1)
+})
+
 test('modules are loaded when a kernel of theirs is asked for, the others by loadNextKernels, and unloaded by close', () => {
   const { driver, device } = open()
   expect(driver.modules.size).toBe(0)

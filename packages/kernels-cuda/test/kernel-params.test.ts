@@ -3,12 +3,13 @@ import { describe, expect, test } from 'vitest'
 import * as attentionLayouts from '../src/attention/kernel-params.js'
 import { type FieldKind, type ParamLayout, type ParamValues, packParams } from '../src/attention/param-layout.js'
 import * as opLayouts from '../src/ops/op-params.js'
+import * as layerLayouts from '../src/paged/decode-layers-params.js'
 import * as productLayouts from '../src/products/product-params.js'
 
 /** What a launch may hand over on every GPU, bytes. */
 const MOST_BYTES = 4096
 const KERNELS = new URL('../kernels/', import.meta.url)
-const layouts: Readonly<Record<string, ParamLayout>> = { ...attentionLayouts, ...opLayouts, ...productLayouts }
+const layouts: Readonly<Record<string, ParamLayout>> = { ...attentionLayouts, ...opLayouts, ...layerLayouts, ...productLayouts }
 const structs = structsOf(
   readdirSync(KERNELS)
     .filter((name) => /\.cuh?$/.test(name))

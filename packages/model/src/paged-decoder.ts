@@ -101,6 +101,8 @@ export class PagedDecoder {
     const { memory, ops, paged } = backend
     return memory.scope(() => {
       let x = ops.embedding(parameters.get(EMBEDDING)!, ids)
+      const output = watch ? undefined : this.#decodeLayers(x, { positions, marks, batch })
+      if (output) return output
       for (const [layer, cache] of this.#caches.entries()) {
         const input = x
         x = memory.scope(() => {
@@ -119,6 +121,14 @@ export class PagedDecoder {
       }
       return x
     })
+  }
+
+  /** All layers by the backend's own operation, where it has one for the case. */
+  #decodeLayers(x: Tensor, step: Omit<PagedStep, 'ids'>): Tensor | undefined {
+    const { backend, config, parameters } = this.model
+    if (!backend.decodeLayers) return undefined
+    const layers = this.#caches.map((cache, layer) => ({ ...layerRoles(parameters, layer), cache }))
+    return backend.decodeLayers({ layers, x, ...step, rope: this.model.ropeFor(0), epsilon: config.rmsNormEpsilon })
   }
 
   /** Logits [n, V] of some rows of what `advance` returned. @param rows i32 [n]; -1 gives a row of zeros */

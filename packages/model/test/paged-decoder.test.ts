@@ -1,5 +1,18 @@
-import { type DType, densePolicy, infllmV2Policy, type ModelBackend, oraclePolicy, phsaConfig, phsaPolicy, type Tensor } from '@phsa/core'
-import { expect, test } from 'vitest'
+import {
+  attendStep,
+  type DecodeLayersInput,
+  type DType,
+  densePolicy,
+  finishLayer,
+  infllmV2Policy,
+  type ModelBackend,
+  oraclePolicy,
+  phsaConfig,
+  phsaPolicy,
+  projectHeads,
+  type Tensor,
+} from '@phsa/core'
+import { expect, test, vi } from 'vitest'
 import { type AttentionChoice, type DecoderModel, PagedDecoder } from '../src/index.js'
 import { uploadChunk } from '../src/sequence-chunk.js'
 import { testedBackends } from './backends.js'
@@ -87,6 +100,44 @@ for (const { name, create } of testedBackends) {
     await expectAnySplit(backend, choices[0][1], 'f32', 1e-4)
     backend.dispose()
   })
+}
+
+test('a backend that has all layers at once is asked first, and goes layer by layer where it leaves a step', async () => {
+  const [ids, chunks] = [randomIds(12, 12), [9, 1, 1, 1]]
+  const plain = await testedBackends[0].create()
+  const expected = await inChunks(await tinyModel(plain, { dtype: 'f64' }), choices[0][1], ids, chunks)
+  const backend = await testedBackends[0].create()
+  const decodeLayers = vi.fn((input: DecodeLayersInput) => (input.batch.queryTokens === 1 ? layersOneByOne(backend, input) : undefined))
+  Object.assign(backend, { decodeLayers })
+  const model = await tinyModel(backend, { dtype: 'f64' })
+  expect(await inChunks(model, choices[0][1], ids, chunks)).toEqual(expected)
+  expect(decodeLayers.mock.results.map(({ value }) => value !== undefined)).toEqual([false, true, true, true])
+  for (const [{ layers }] of decodeLayers.mock.calls) expect(layers).toHaveLength(tinyConfig.layers)
+  for (const used of [plain, backend]) used.dispose()
+})
+
+test('whoever watches each layer has each layer', async () => {
+  const backend = await testedBackends[0].create()
+  const decodeLayers = vi.fn()
+  Object.assign(backend, { decodeLayers })
+  const model = await tinyModel(backend)
+  const decoder = new PagedDecoder(model, { attention: choices[0][1], pages: 1, pageTokens: 8 })
+  const watch = vi.fn()
+  backend.memory.scope(() => {
+    const chunk = { ids: randomIds(1), punctuation: Uint8Array.of(0), start: 0 }
+    decoder.advance(uploadChunk(backend.memory, chunk, sparsePhsa, { pages: 1, pageTokens: 8 }), watch)
+  })
+  expect([watch.mock.calls.length, decodeLayers.mock.calls.length]).toEqual([tinyConfig.layers, 0])
+  backend.dispose()
+})
+
+/** What `decodeLayers` computes. */
+function layersOneByOne(backend: ModelBackend, { layers, x, positions, rope, marks, epsilon, batch }: DecodeLayersInput): Tensor {
+  return layers.reduce((input, { inputNorm, postNorm, cache, ...weights }) => {
+    const heads = projectHeads(backend, { ...weights, x: input, norm: inputNorm, positions, rope, epsilon })
+    const { out } = attendStep(backend.paged, cache, { ...heads, marks }, batch)
+    return finishLayer(backend, { ...weights, x: input, out, norm: postNorm, epsilon })
+  }, x)
 }
 
 test('a policy that needs what no cache keeps is refused, and leaves nothing behind', async () => {

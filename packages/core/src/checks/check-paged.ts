@@ -23,8 +23,7 @@ export function checkCacheOptions(owner: TensorOwner, { spec, pages, pageTokens,
 /** Checks the arguments of `PagedAttention.append`. */
 export function checkAppend(owner: TensorOwner, cache: PagedCache, k: Tensor, v: Tensor, marks: Tensor, batch: PagedBatch): void {
   const { spec, lambda } = cache.options
-  checkCacheOwner(owner, cache)
-  checkBatch(owner, batch)
+  checkPagedBatch(owner, cache, batch)
   checkTensor(owner, 'k', k, [batch.queryTokens, spec.kvHeads, spec.headDim], spec.dtype)
   checkTensor(owner, 'v', v, [batch.queryTokens, spec.kvHeads, spec.headDim], spec.dtype)
   checkTensor(owner, 'marks', marks, [batch.queryTokens], besides(spec.dtype))
@@ -34,8 +33,7 @@ export function checkAppend(owner: TensorOwner, cache: PagedCache, k: Tensor, v:
 /** Checks the arguments of `PagedAttention.selectBlocks`. */
 export function checkPagedSelect(owner: TensorOwner, cache: PagedCache, q: Tensor, batch: PagedBatch): void {
   const { spec } = cache.options
-  checkCacheOwner(owner, cache)
-  checkBatch(owner, batch)
+  checkPagedBatch(owner, cache, batch)
   checkTensor(owner, 'q', q, [batch.queryTokens, spec.heads, spec.headDim], spec.dtype)
 }
 
@@ -52,12 +50,11 @@ export function checkPagedStep(owner: TensorOwner, cache: PagedCache, { q, k, v,
   checkPagedSelect(owner, cache, q, batch)
 }
 
-function checkCacheOwner(owner: TensorOwner, cache: PagedCache): void {
-  if (cache.backend === owner.backend) return
-  throw new BackendMismatchError(`the cache belongs to another backend than this ${owner.name}; use the backend that created it.`)
-}
-
-function checkBatch(owner: TensorOwner, batch: PagedBatch): void {
+/** Checks a cache and the batch of a step over it. */
+export function checkPagedBatch(owner: TensorOwner, cache: PagedCache, batch: PagedBatch): void {
+  if (cache.backend !== owner.backend) {
+    throw new BackendMismatchError(`the cache belongs to another backend than this ${owner.name}; use the backend that created it.`)
+  }
   const { sequences, maxTopK } = batch
   if (!Number.isInteger(maxTopK) || maxTopK < 0 || maxTopK > MAX_TOP_K) {
     throw new ShapeError(`maxTopK of the batch is ${maxTopK}; it must be an integer from 0 to ${MAX_TOP_K}.`)

@@ -1,4 +1,5 @@
 import type { AttentionBackend } from './attention-backend.js'
+import type { DecodeLayersInput } from './decode-layers.js'
 import type { ModelOps } from './model-ops.js'
 import type { Tensor } from './tensor.js'
 
@@ -29,6 +30,14 @@ export interface Collective {
 /** A backend that runs whole models: attention plus the ops of a decoder and of its training step. */
 export interface ModelBackend extends AttentionBackend {
   readonly ops: ModelOps
+
+  /**
+   * All layers of a step of decoding at once (spec 1, 4, 5, 6): [T, E] before the final norm, with the new tokens in the caches, as `projectHeads`, `attendStep`
+   * and `finishLayer` of each layer give it; roundings in between may be left out. Optional: a backend may have it for some cases only, and answers undefined,
+   * with nothing done, for all others, which the caller then takes layer by layer. Before it is recorded it is called once, like any step.
+   * @throws ShapeError, BackendMismatchError, DisposedError: see `checkDecodeLayers`
+   */
+  decodeLayers?(input: DecodeLayersInput): Tensor | undefined
 
   /**
    * Records the work that `step` queues, without running it, for cheap replay (a CUDA graph). Where it is missing, call `step` each time.

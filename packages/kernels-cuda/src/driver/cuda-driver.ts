@@ -9,6 +9,12 @@ export type Handle = bigint
 export type Extents = readonly [number, number, number]
 
 /**
+ * How a kernel is launched otherwise than usual: all thread blocks at once, because they wait for each other, or not at all; or before the kernel in front of
+ * it in the stream has ended, for which it waits by itself (compute capability 9.0).
+ */
+export type LaunchWay = 'together' | 'early'
+
+/**
  * The native boundary: every function of NVIDIA's driver that this package calls, by its own name, and nothing else. Functions return a
  * CUresult (0 is success, see `result-codes.ts`) and leave results in the typed arrays they are given. Tests implement it without a GPU.
  */
@@ -33,8 +39,16 @@ export interface CudaDriver {
   cuFuncSetAttribute(kernel: Handle, attribute: number, value: number): number
   /** @param params all arguments, packed as the kernel's parameter struct; copied before the call returns */
   cuLaunchKernel(kernel: Handle, grid: Extents, threads: number, sharedBytes: number, stream: Handle, params: Uint8Array): number
-  /** The same, and the kernel may begin before the one in front of it in the stream has ended: it waits by itself (compute capability 9.0). */
-  cuLaunchKernelEx(kernel: Handle, grid: Extents, threads: number, sharedBytes: number, stream: Handle, params: Uint8Array): number
+  /** The same in another way than usual. */
+  cuLaunchKernelEx(
+    kernel: Handle,
+    grid: Extents,
+    threads: number,
+    sharedBytes: number,
+    stream: Handle,
+    params: Uint8Array,
+    way: LaunchWay,
+  ): number
   /** How many clusters of so many thread blocks run at once where nothing else does. */
   cuOccupancyMaxActiveClusters(count: Int32Array, kernel: Handle, cluster: number, threads: number, sharedBytes: number): number
 
@@ -90,7 +104,8 @@ const PARAMS_BYTES = 4096
 const LAUNCH_PARAM_BUFFER_POINTER = 1n
 const LAUNCH_PARAM_BUFFER_SIZE = 2n
 const LAUNCH_ATTRIBUTE_CLUSTER_DIMENSION = 4
-const LAUNCH_ATTRIBUTE_PROGRAMMATIC_STREAM_SERIALIZATION = 6
+/** CU_LAUNCH_ATTRIBUTE_COOPERATIVE and CU_LAUNCH_ATTRIBUTE_PROGRAMMATIC_STREAM_SERIALIZATION. */
+const LAUNCH_ATTRIBUTES: Readonly<Record<LaunchWay, number>> = { together: 2, early: 6 }
 /** Bytes of a CUlaunchAttribute. */
 const ATTRIBUTE_BYTES = 72
 
@@ -189,24 +204,25 @@ function withLength(bound: BoundFunction): CudaDriver['cuDeviceGetName'] {
 /** Arguments go as one packed buffer in native memory that is used again: an array of pointers to each costs three times as much. */
 function bindLaunches(bind: Bind): Pick<CudaDriver, 'cuLaunchKernel' | 'cuLaunchKernelEx'> {
   const launch = bind('cuLaunchKernel', HANDLE, ...Array<string>(7).fill('uint'), HANDLE, 'void *', 'void *')
-  const launchOverlapped = bind('cuLaunchKernelEx', 'void *', HANDLE, 'void *', 'void *')
+  const launchWith = bind('cuLaunchKernelEx', 'void *', HANDLE, 'void *', 'void *')
   const params = koffi.alloc('uint8', PARAMS_BYTES) as bigint
   const bytes = new Uint8Array(koffi.view(params, PARAMS_BYTES))
   const size = BigUint64Array.of(0n)
   const extra = BigUint64Array.of(LAUNCH_PARAM_BUFFER_POINTER, params, LAUNCH_PARAM_BUFFER_SIZE, koffi.address(size), 0n)
-  const { config, wide } = launchConfig(LAUNCH_ATTRIBUTE_PROGRAMMATIC_STREAM_SERIALIZATION, 1)
+  const configs = { together: launchConfig(LAUNCH_ATTRIBUTES.together, 1), early: launchConfig(LAUNCH_ATTRIBUTES.early, 1) }
   return {
     cuLaunchKernel(kernel, [x, y, z], threads, sharedBytes, stream, packed) {
       bytes.set(packed)
       size[0] = BigInt(packed.length)
       return launch(kernel, x, y, z, threads, 1, 1, sharedBytes, stream, null, extra)
     },
-    cuLaunchKernelEx(kernel, grid, threads, sharedBytes, stream, packed) {
+    cuLaunchKernelEx(kernel, grid, threads, sharedBytes, stream, packed, way) {
+      const { config, wide } = configs[way]
       bytes.set(packed)
       size[0] = BigInt(packed.length)
       config.set([...grid, threads, 1, 1, sharedBytes])
       wide[4] = stream
-      return launchOverlapped(config, kernel, null, extra)
+      return launchWith(config, kernel, null, extra)
     },
   }
 }

@@ -100,16 +100,19 @@ export class Device {
   }
 
   /** Queues a kernel; its arguments are copied. Nothing is queued where an extent of the grid is 0. */
-  launch({ kernel, grid, block, sharedBytes = 0, overlaps = [], params }: KernelLaunch): void {
+  launch({ kernel, grid, block, sharedBytes = 0, overlaps = [], together = false, params }: KernelLaunch): void {
     this.#enter()
     if (grid.includes(0)) return
     const handle = this.#kernels.get(kernel, sharedBytes)
     const canOverlap = this.info.computeCapability >= LEAST_TO_OVERLAP && overlaps.some((name) => this.#lastKernel.startsWith(name))
-    const call = canOverlap ? 'cuLaunchKernelEx' : 'cuLaunchKernel'
+    const way = together ? 'together' : canOverlap ? 'early' : undefined
     this.#lastKernel = kernel
+    const result = way
+      ? this.#driver.cuLaunchKernelEx(handle, grid, block, sharedBytes, this.#stream, params, way)
+      : this.#driver.cuLaunchKernel(handle, grid, block, sharedBytes, this.#stream, params)
     this.check(
-      `${call} of ${kernel}, grid ${grid.join(' x ')}, ${block} threads, ${sharedBytes} bytes`,
-      this.#driver[call](handle, grid, block, sharedBytes, this.#stream, params),
+      `${way ? 'cuLaunchKernelEx' : 'cuLaunchKernel'} of ${kernel}, grid ${grid.join(' x ')}, ${block} threads, ${sharedBytes} bytes`,
+      result,
     )
   }
 

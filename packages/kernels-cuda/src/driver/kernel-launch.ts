@@ -15,6 +15,8 @@ export interface KernelLaunch {
    * by itself before it reads what that one writes (overlap.cuh).
    */
   readonly overlaps?: readonly string[]
+  /** Whether its thread blocks wait for each other: then all run at once, or the launch fails. */
+  readonly together?: boolean
   /** The kernel's parameter struct, as `ParamWriter` packs it. */
   readonly params: Uint8Array
 }

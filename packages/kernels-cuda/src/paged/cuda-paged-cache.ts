@@ -36,13 +36,16 @@ export class CudaPagedCache implements PagedCache {
   readonly bytes: number
   readonly #addresses: PagedAddresses
   readonly #release: () => void
+  readonly #device: PagedDevice
   readonly #memory: KernelMemory
+  #exchange: ReturnType<KernelMemory['reserve']> | undefined
   #disposed = false
 
   /** @throws OutOfMemoryError with what was asked and what is free */
   constructor(device: PagedDevice, memory: KernelMemory, options: PagedCacheOptions) {
     this.backend = memory.owner.backend
     this.options = options
+    this.#device = device
     this.#memory = memory
     const { pages, pageTokens } = options
     const parts = partBytes(options)
@@ -70,6 +73,18 @@ export class CudaPagedCache implements PagedCache {
     device.fill8(arrivals, 0, parts.arrivals)
   }
 
+  /**
+   * Memory for launches whose thread blocks send each other words, zeros at first: the same for all of one size, made the first time, which cannot be recorded.
+   * @throws OutOfMemoryError; CaptureError
+   */
+  exchange(bytes: number): bigint {
+    if (!this.#exchange) {
+      this.#exchange = this.#memory.reserve('places for the words of a step', bytes)
+      this.#device.fill8(this.#exchange.address, 0, bytes)
+    }
+    return this.#exchange.address
+  }
+
   /** @throws DisposedError */
   get addresses(): PagedAddresses {
     this.#memory.checkOpen()
@@ -80,6 +95,7 @@ export class CudaPagedCache implements PagedCache {
   dispose(): void {
     if (this.#disposed) return
     this.#disposed = true
+    this.#exchange?.release()
     this.#release()
   }
 }

@@ -37,6 +37,9 @@ enum class Barrier { kBlock, kWarp, kShuffle, kBallot };
 /** Hands over until all threads of the block, or lanes of the warp, have come to the same kind of barrier. */
 void wait(Barrier barrier);
 
+/** Hands over until the other blocks of a launch that runs them all at once have come further. @param isNew whether this thread did so itself since it was here last */
+void pause(bool isNew);
+
 /** What the lanes of the running warp bring to a shuffle or ballot. A new one each time, so that nobody overwrites what others still read. */
 uint64_t* exchangeSlots();
 int lane();
@@ -267,3 +270,60 @@ inline void endCopies() {}
 
 template <int N>
 void waitForCopies() {}
+
+// What tagged_words.cuh has: words between blocks that run at once.
+
+inline void sendWord(uint64_t* place, uint32_t word, uint32_t tag) { *place = static_cast<uint64_t>(tag) << 32 | word; }
+
+inline void sendWords(uint64_t* places, uint2 words, uint32_t tag) {
+  sendWord(places, words.x, tag);
+  sendWord(places + 1, words.y, tag);
+}
+
+inline uint64_t lookAt(const uint64_t* place) { return *place; }
+
+struct TwoPlaces {
+  uint64_t first;
+  uint64_t second;
+};
+inline TwoPlaces lookAtTwo(const uint64_t* places) { return {places[0], places[1]}; }
+
+struct Patience {
+  bool isNew = true;
+  void wait() {
+    emulation::pause(isNew);
+    isNew = false;
+  }
+};
+
+// What weight_ring.cuh has of bulk copies, which are done when they begin, and of the barriers that count their bytes: phases that have ended, and bytes to come.
+
+namespace emulation {
+
+struct ByteBarrier {
+  uint32_t phases;
+  int32_t bytes;
+};
+
+inline ByteBarrier& byteBarrier(uint64_t address) { return *reinterpret_cast<ByteBarrier*>(address); }
+
+}  // namespace emulation
+
+inline uint64_t sharedAddress(const void* pointer) { return reinterpret_cast<uint64_t>(pointer); }
+
+inline void fenceAsyncProxy() {}
+
+inline void initBarrier(uint64_t barrier, int) { emulation::byteBarrier(barrier) = {0, 0}; }
+
+inline void expectBytes(uint64_t barrier, int bytes) { emulation::byteBarrier(barrier).bytes += bytes; }
+
+inline void waitForPhase(uint64_t barrier, unsigned parity) {
+  for (Patience patience; emulation::byteBarrier(barrier).phases % 2 == parity;) patience.wait();
+}
+
+inline void copyBulk(uint64_t target, const void* source, int bytes, uint64_t barrier) {
+  std::memcpy(reinterpret_cast<void*>(target), source, bytes);
+  emulation::ByteBarrier& own = emulation::byteBarrier(barrier);
+  own.bytes -= bytes;
+  own.phases += own.bytes == 0;
+}

@@ -22,8 +22,6 @@ constexpr int kLaunchFailed = 719;
 constexpr int kCaptureUnsupported = 900;
 constexpr int kCaptureInvalidated = 901;
 constexpr size_t kTotalBytes = size_t{8} << 30;
-/// Of a thread block, bytes: as little as the least GPU has.
-constexpr int kMostShared = 99 * 1024;
 constexpr size_t kGuard = 256;
 constexpr unsigned char kGuardByte = 0xa5;
 
@@ -31,6 +29,9 @@ std::map<uint64_t, size_t> allocations;
 size_t usedBytes = 0;
 std::string lastFailure;
 bool lost = false;
+/// Of the GPU, and bytes of shared memory of a thread block: as little as the least one has.
+int multiprocessors = 1;
+int mostShared = 99 * 1024;
 
 using Work = std::vector<std::function<int()>>;
 std::unique_ptr<Work> recording;
@@ -68,6 +69,12 @@ const char* phsa_emulated_kernels() {
   return names.c_str();
 }
 
+/// Makes the GPU another one, before it is opened.
+void phsa_emulate_gpu(int itsMultiprocessors, int itsSharedBytes) {
+  multiprocessors = itsMultiprocessors;
+  mostShared = itsSharedBytes;
+}
+
 int cuInit(unsigned) { return kSuccess; }
 
 int cuDriverGetVersion(int* version) {
@@ -92,8 +99,8 @@ int cuDeviceGetName(char* name, int length, int) {
 
 int cuDeviceGetAttribute(int* value, int attribute, int) {
   switch (attribute) {
-    case 16: *value = 1; return kSuccess;        // multiprocessors
-    case 97: *value = kMostShared; return kSuccess;
+    case 16: *value = multiprocessors; return kSuccess;
+    case 97: *value = mostShared; return kSuccess;
     case 75: *value = 9; return kSuccess;        // compute capability
     case 76: *value = 0; return kSuccess;
     default: return kInvalidValue;
@@ -132,27 +139,32 @@ int cuModuleGetFunction(uint64_t* kernel, uint64_t, const char* name) {
   return state();
 }
 
-int cuFuncSetAttribute(uint64_t, int, int value) { return value > kMostShared ? kInvalidValue : state(); }
+int cuFuncSetAttribute(uint64_t, int, int value) { return value > mostShared ? kInvalidValue : state(); }
 
-int cuLaunchKernel(uint64_t kernel, unsigned x, unsigned y, unsigned z, unsigned threads, unsigned, unsigned, unsigned sharedBytes, uint64_t, void*,
-                   void** extra) {
+struct LaunchConfig {
+  unsigned grid[3], block[3], sharedBytes;
+  uint64_t stream;
+  const unsigned* attributes;
+  unsigned count;
+};
+
+static int launch(const LaunchConfig& config, uint64_t kernel, bool together, void** extra) {
   if (lost) return kLaunchFailed;
   const auto& info = *reinterpret_cast<const emulation::KernelInfo*>(kernel);
   const size_t bytes = *static_cast<const size_t*>(extra[3]);
   if (bytes != info.paramsBytes) return fail(info.name + " takes " + std::to_string(info.paramsBytes) + " bytes, not " + std::to_string(bytes));
   const auto* first = static_cast<const unsigned char*>(extra[1]);
-  return queue([&info, x, y, z, threads, sharedBytes, params = std::vector<unsigned char>(first, first + bytes)] {
-    const std::string failure = emulation::launch(info, {x, y, z}, threads, sharedBytes, params.data());
+  return queue([&info, config, together, params = std::vector<unsigned char>(first, first + bytes)] {
+    const auto& [x, y, z] = config.grid;
+    const std::string failure = emulation::launch(info, {x, y, z}, config.block[0], config.sharedBytes, params.data(), together);
     return failure.empty() ? kSuccess : fail(info.name + ": " + failure);
   });
 }
 
-struct LaunchConfig {
-  unsigned grid[3], block[3], sharedBytes;
-  uint64_t stream;
-  const void* attributes;
-  unsigned count;
-};
+int cuLaunchKernel(uint64_t kernel, unsigned x, unsigned y, unsigned z, unsigned threads, unsigned, unsigned, unsigned sharedBytes, uint64_t, void*,
+                   void** extra) {
+  return launch({{x, y, z}, {threads, 1, 1}, sharedBytes, 0, nullptr, 0}, kernel, false, extra);
+}
 
 /// There are no clusters here.
 int cuOccupancyMaxActiveClusters(int* count, uint64_t, const LaunchConfig*) {
@@ -160,10 +172,10 @@ int cuOccupancyMaxActiveClusters(int* count, uint64_t, const LaunchConfig*) {
   return state();
 }
 
-/// Kernels do not overlap here.
-int cuLaunchKernelEx(const LaunchConfig* config, uint64_t kernel, void* params, void** extra) {
-  const auto& [x, y, z] = config->grid;
-  return cuLaunchKernel(kernel, x, y, z, config->block[0], 1, 1, config->sharedBytes, config->stream, params, extra);
+/// Kernels do not overlap here, but all blocks of one run at once where the launch asks for it.
+int cuLaunchKernelEx(const LaunchConfig* config, uint64_t kernel, void*, void** extra) {
+  constexpr unsigned kCooperative = 2;
+  return launch(*config, kernel, config->count > 0 && config->attributes[0] == kCooperative, extra);
 }
 
 int cuMemAlloc_v2(uint64_t* address, size_t bytes) {

@@ -9,11 +9,12 @@ import { buildEmulation, missingCompiler } from './build-emulation.js'
 
 /**
  * The whole backend over an emulated GPU: our kernels compiled for the host, behind the functions of the driver. It shows what they compute, never how fast.
+ * @param persistentDecode as of `CudaOptions`
  * @throws BackendUnavailableError where there is no compiler
  */
-export async function emulatedCuda(): Promise<ModelBackend> {
+export async function emulatedCuda(persistentDecode = false): Promise<ModelBackend> {
   const { driver, archive } = await emulatedMachine()
-  const backend = openBackend(driver, archive, 0)
+  const backend = openBackend(driver, archive, 0, false, persistentDecode)
   await backend.join({ place: groupPlace({ rank: 0, size: 1 }), findNccl: () => findNccl('a group of one needs none') })
   return backend
 }

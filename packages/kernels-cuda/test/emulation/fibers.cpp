@@ -25,7 +25,8 @@ constexpr int kMostThreads = 1024;
 constexpr size_t kGuard = 1024;
 constexpr unsigned char kGuardByte = 0xa5;
 
-enum class State { kReady, kWaiting, kDone };
+/** A thread that pauses goes on when its block is next looked at: it waits for another block. */
+enum class State { kReady, kPaused, kWaiting, kDone };
 
 #ifdef __x86_64__
 using Context = void*;
@@ -67,14 +68,25 @@ struct Warp {
   int waiting;
 };
 
+/** A block of threads, with the shared memory that it asks the launch for. */
+struct Block {
+  dim3 index;
+  std::vector<Fiber> fibers;
+  std::vector<Warp> warps;
+  std::vector<unsigned char> sharedMemory;
+  int waiting = 0;
+  int done = 0;
+};
+
 Context scheduler;
-std::vector<Fiber> fibers;
-std::vector<Warp> warps;
-int running = 0;
-int waitingForBlock = 0;
+/** Those that run at once: one, or all of a launch whose blocks wait for each other. */
+std::vector<Block> blocks;
+Block* block = nullptr;  // that runs
+int running = 0;         // thread of it
+bool cameFurther = false;  // any thread, but for looking again at what is not there
 const char* failure = nullptr;
 unsigned char* stacks = nullptr;
-std::vector<unsigned char> sharedMemory;
+size_t stackCount = 0;
 Kernel runningKernel = nullptr;
 const void* runningParams = nullptr;
 
@@ -85,20 +97,22 @@ std::map<std::string, KernelInfo>& kernels() {
 
 void switchToScheduler() {
 #ifdef __x86_64__
-  phsa_switch(&fibers[running].context, scheduler);
+  phsa_switch(&block->fibers[running].context, scheduler);
 #else
-  swapcontext(&fibers[running].context, &scheduler);
+  swapcontext(&block->fibers[running].context, &scheduler);
 #endif
 }
 
 void runThread() {
   runningKernel(runningParams);
-  fibers[running].state = State::kDone;
-  if (warps[running / kLanes].waiting > 0 || waitingForBlock > 0) failure = "a thread ended while others wait at a barrier";
+  block->fibers[running].state = State::kDone;
+  block->done++;
+  cameFurther = true;
+  if (block->warps[running / kLanes].waiting > 0 || block->waiting > 0) failure = "a thread ended while others wait at a barrier";
   switchToScheduler();
 }
 
-void prepare(Fiber& fiber, int index) {
+void prepare(Fiber& fiber, size_t index) {
   unsigned char* stack = stacks + index * kStackBytes;
 #ifdef __x86_64__
   void** top = reinterpret_cast<void**>(stack + kStackBytes);
@@ -122,48 +136,78 @@ void resume(int index) {
   running = index;
   threadIdx = {static_cast<unsigned>(index), 0, 0};
 #ifdef __x86_64__
-  phsa_switch(&scheduler, fibers[index].context);
+  phsa_switch(&scheduler, block->fibers[index].context);
 #else
-  swapcontext(&scheduler, &fibers[index].context);
+  swapcontext(&scheduler, &block->fibers[index].context);
 #endif
 }
 
 /** Lets the waiting threads from `first` to `end` go on; all must be at the same kind of barrier. */
 void release(int first, int end, Barrier barrier) {
   for (int index = first; index < end; index++) {
-    if (fibers[index].state == State::kDone) failure = "a thread ended before others came to a barrier";
-    if (index != running && fibers[index].barrier != barrier) failure = "threads wait at different barriers";
-    fibers[index].state = State::kReady;
+    Fiber& fiber = block->fibers[index];
+    if (fiber.state == State::kDone) failure = "a thread ended before others came to a barrier";
+    if (index != running && fiber.barrier != barrier) failure = "threads wait at different barriers";
+    fiber.state = State::kReady;
   }
 }
 
-/** Lets a warp run as far as it comes by itself, which is ahead of the others wherever they need not wait for each other. */
-bool runWarp(int warp, bool falling, int& done) {
+/** Lets a warp run as far as it comes by itself, which is ahead of the others wherever they need not wait for each other. @returns whether it ran */
+bool runWarp(int warp, bool falling) {
   bool ran = false;
   for (bool progress = true; progress && !failure;) {
     progress = false;
     for (int l = 0; l < kLanes && !failure; l++) {
       const int index = warp * kLanes + (falling ? kLanes - 1 - l : l);
-      if (fibers[index].state != State::kReady) continue;
+      if (block->fibers[index].state != State::kReady) continue;
       resume(index);
       progress = ran = true;
-      done += fibers[index].state == State::kDone;
     }
   }
   return ran;
 }
 
-void runBlock(bool falling) {
-  const int threads = blockDim.x;
-  const int warpCount = threads / kLanes;
-  for (int index = 0; index < threads; index++) prepare(fibers[index], index);
-  for (Warp& warp : warps) warp.waiting = 0;
-  waitingForBlock = 0;
-  int done = 0;
-  while (done < threads && !failure) {
-    bool progress = false;
-    for (int w = 0; w < warpCount; w++) progress = runWarp(falling ? warpCount - 1 - w : w, falling, done) || progress;
-    if (!progress && !failure) failure = "threads wait at a barrier that others never come to";
+/** Lets the block run as far as it comes without others. */
+void runBlock(Block& own, bool falling) {
+  block = &own;
+  blockIdx = own.index;
+  const int warpCount = blockDim.x / kLanes;
+  for (Fiber& fiber : own.fibers) {
+    if (fiber.state == State::kPaused) fiber.state = State::kReady;
+  }
+  for (bool progress = true; progress && !failure;) {
+    progress = false;
+    for (int w = 0; w < warpCount; w++) progress = runWarp(falling ? warpCount - 1 - w : w, falling) || progress;
+  }
+}
+
+/** Runs `blocks` to their end. */
+void runBlocks(int threads, size_t sharedBytes) {
+  size_t stack = 0;
+  for (Block& own : blocks) {
+    own.fibers.resize(threads);
+    own.warps.resize(threads / kLanes);
+    for (Fiber& fiber : own.fibers) prepare(fiber, stack++);
+    for (Warp& warp : own.warps) warp.waiting = 0;
+    own.waiting = own.done = 0;
+    // NaN, so that reading what was never written shows.
+    own.sharedMemory.assign(sharedBytes, 0xff);
+    own.sharedMemory.resize(sharedBytes + kGuard, kGuardByte);
+  }
+  for (bool isDone = false; !isDone;) {
+    cameFurther = false;
+    isDone = true;
+    for (Block& own : blocks) {
+      runBlock(own, (own.index.x + own.index.y + own.index.z) % 2 == 1);
+      isDone = isDone && own.done == threads;
+      if (failure) return;
+    }
+    if (!isDone && !cameFurther) failure = "threads wait at a barrier that others never come to";
+  }
+  for (const Block& own : blocks) {
+    for (size_t i = 0; i < kGuard; i++) {
+      if (own.sharedMemory[sharedBytes + i] != kGuardByte) failure = "the block wrote beyond its dynamic shared memory";
+    }
   }
 }
 
@@ -184,53 +228,61 @@ std::string kernelNames() {
   return names;
 }
 
-unsigned char* dynamicShared() { return sharedMemory.data(); }
+unsigned char* dynamicShared() { return block->sharedMemory.data(); }
 
 int lane() { return running % kLanes; }
 
 uint64_t* exchangeSlots() {
-  return warps[running / kLanes].slots[fibers[running].exchanges++ % 2];
+  return block->warps[running / kLanes].slots[block->fibers[running].exchanges++ % 2];
 }
 
 void wait(Barrier barrier) {
   const bool ofBlock = barrier == Barrier::kBlock;
   const int first = ofBlock ? 0 : running / kLanes * kLanes;
   const int count = ofBlock ? blockDim.x : kLanes;
-  int& waiting = ofBlock ? waitingForBlock : warps[running / kLanes].waiting;
-  fibers[running].barrier = barrier;
+  int& waiting = ofBlock ? block->waiting : block->warps[running / kLanes].waiting;
+  Fiber& own = block->fibers[running];
+  own.barrier = barrier;
+  cameFurther = true;
   if (++waiting == count) {
     waiting = 0;
     release(first, first + count, barrier);
     if (!failure) return;
   }
-  fibers[running].state = State::kWaiting;
+  own.state = State::kWaiting;
   switchToScheduler();
 }
 
-std::string launch(const KernelInfo& kernel, dim3 grid, int threads, size_t sharedBytes, const void* params) {
+void pause(bool isNew) {
+  cameFurther = cameFurther || isNew;
+  block->fibers[running].state = State::kPaused;
+  switchToScheduler();
+}
+
+std::string launch(const KernelInfo& kernel, dim3 grid, int threads, size_t sharedBytes, const void* params, bool together) {
   if (threads != kernel.threads) return "the kernel is made for another number of threads";
-  if (!stacks) {
-    stacks = static_cast<unsigned char*>(mmap(nullptr, kMostThreads * kStackBytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0));
+  const size_t atOnce = together ? static_cast<size_t>(grid.x) * grid.y * grid.z : 1;
+  if (stackCount < atOnce * threads) {
+    if (stacks) munmap(stacks, stackCount * kStackBytes);
+    stackCount = atOnce * std::max(threads, kMostThreads);
+    stacks = static_cast<unsigned char*>(
+        mmap(nullptr, stackCount * kStackBytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0));
   }
-  fibers.resize(kMostThreads);
-  warps.resize(kMostThreads / kLanes);
+  blocks.resize(atOnce);
   runningKernel = kernel.kernel;
   runningParams = params;
   gridDim = grid;
   blockDim = {static_cast<unsigned>(threads), 1, 1};
   failure = nullptr;
+  size_t next = 0;
   for (unsigned z = 0; z < grid.z; z++) {
     for (unsigned y = 0; y < grid.y; y++) {
       for (unsigned x = 0; x < grid.x; x++) {
-        blockIdx = {x, y, z};
-        // NaN, so that reading what was never written shows.
-        sharedMemory.assign(sharedBytes, 0xff);
-        sharedMemory.resize(sharedBytes + kGuard, kGuardByte);
-        runBlock((x + y + z) % 2 == 1);
+        blocks[next++].index = {x, y, z};
+        if (next < atOnce) continue;
+        next = 0;
+        runBlocks(threads, sharedBytes);
         if (failure) return failure;
-        for (size_t i = 0; i < kGuard; i++) {
-          if (sharedMemory[sharedBytes + i] != kGuardByte) return "the block wrote beyond its dynamic shared memory";
-        }
       }
     }
   }

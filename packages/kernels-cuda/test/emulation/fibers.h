@@ -19,7 +19,7 @@ const KernelInfo* findKernel(const std::string& name);
 /** All names, a line each. */
 std::string kernelNames();
 
-/** Runs a kernel to its end. @returns what went wrong, or nothing */
-std::string launch(const KernelInfo& kernel, dim3 grid, int threads, size_t sharedBytes, const void* params);
+/** Runs a kernel to its end. @param together all blocks at once, because they wait for each other @returns what went wrong, or nothing */
+std::string launch(const KernelInfo& kernel, dim3 grid, int threads, size_t sharedBytes, const void* params, bool together);
 
 }  // namespace emulation
