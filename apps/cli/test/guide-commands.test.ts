@@ -1,9 +1,10 @@
-// Every command of the documentation site: those of the guides are run, in a folder with a tiny run.yaml; those of READMEs are parsed.
+// Every command of the documentation site: those of the guides are run, in a folder with a tiny run.yaml; those of READMEs are parsed, or listed with the reason why not.
 import { existsSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { afterAll, beforeAll, expect, test } from 'vitest'
 import { parse, stringify } from 'yaml'
+import { documentationPages } from '../../../scripts/site/documentation-pages.js'
 import { buildProgram } from '../src/program.js'
 import { writeByteTokenizer } from './byte-tokenizer.js'
 import { commandWords } from './command-words.js'
@@ -18,8 +19,8 @@ function commandsOf(page: string): string[] {
   return blocks.flatMap(([, block]) => block.split('\n').map((line) => line.replace(/(^|\s)#.*$/, '').trim())).filter(Boolean)
 }
 
-const guides = ['docs/troubleshooting.md', ...readdirSync(join(root, 'docs/guide')).map((name) => `docs/guide/${name}`)].flatMap(commandsOf)
-const folders = ['packages', 'apps', 'examples', 'examples/kubernetes'].flatMap((group) =>
+const guides = documentationPages(root).flatMap((page) => commandsOf(`docs/${page}`))
+const folders = ['packages', 'apps', 'apps/playground', 'examples', 'examples/kubernetes'].flatMap((group) =>
   readdirSync(join(root, group)).map((name) => `${group}/${name}`),
 )
 const readmes = ['.', 'benchmarks', ...folders]
@@ -27,7 +28,7 @@ const readmes = ['.', 'benchmarks', ...folders]
   .filter((name) => existsSync(join(root, name)))
   .flatMap(commandsOf)
 const ofPhsa = (line: string) => /^(npx )?phsa /.test(line)
-const argumentsOf = (line: string) => commandWords(line.replace(/^(npx )?phsa /, ''))
+const argumentsOf = (line: string) => commandWords(line.replace(/^(npx )?phsa | > \S+$/g, ''))
 
 test.each([...new Set([...guides, ...readmes].filter(ofPhsa))])('%s can be typed', async (line) => {
   const { program } = buildProgram()
@@ -71,6 +72,26 @@ test.each([...new Set(readmes.filter((line) => /^npm run |\.(ts|mjs)\b/.test(lin
 
 test('the guides have no other commands', () => {
   expect(guides.filter((line) => !ofPhsa(line) && !line.startsWith('npm '))).toEqual([])
+})
+
+/** What no test runs, with what it would need, and what checks it instead; a command that is neither here nor above fails. */
+const NOT_RUN_HERE: readonly { readonly command: RegExp; readonly because: string }[] = [
+  { command: /^npm test$/, because: 'it is what runs this' },
+  { command: /^cd packages\/kernels-cuda$/, because: 'changes nothing by itself; the commands after it are checked above' },
+  { command: /^curl /, because: 'run by serve.test.ts' },
+  { command: /^npx vite apps\/playground$/, because: 'does not end; page.test.ts of the playground builds with the same configuration' },
+  { command: /^tensorboard --logdir /, because: 'needs Python with TensorBoard; tests of @phsa/trainer read the files that it opens' },
+  { command: /^torchrun /, because: 'needs PyTorch and two hosts with GPUs; launch/rank-place.test.ts reads the variables that it sets' },
+  { command: /^kubectl /, because: 'needs a cluster; launch/kubernetes.test.ts and kubernetes-manifests.test.ts check what it applies' },
+  { command: /^docker build /, because: 'needs a daemon and images from the network' },
+  { command: /^printf .*openssl rand /, because: 'run by serve.test.ts' },
+  { command: /^offline\/bench-[a-z]+ OUT/, because: 'needs an NVIDIA GPU; pack-offline.mjs makes it of the scripts beside it' },
+]
+
+test('every other command of a README is one that is not run, with its reason, and each of these is there', () => {
+  const others = readmes.filter((line) => !ofPhsa(line) && !/^npm run |\.(ts|mjs)\b/.test(line))
+  expect(others.filter((line) => !NOT_RUN_HERE.some(({ command }) => command.test(line)))).toEqual([])
+  expect(NOT_RUN_HERE.filter(({ command }) => !others.some((line) => command.test(line)))).toEqual([])
 })
 
 /** What others run: doctor command-line.test.ts; what does not end serve.test.ts; what needs GPUs launch/. */

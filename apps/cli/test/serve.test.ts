@@ -1,7 +1,9 @@
-import { rmSync, writeFileSync } from 'node:fs'
+import { execFile } from 'node:child_process'
+import { readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { cp } from 'node:fs/promises'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
+import { promisify } from 'node:util'
 import { hashApiKey } from '@phsa/server'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { writeTinyFolder } from '../../../packages/server/test/serving/tiny-folder.js'
@@ -83,6 +85,9 @@ describe('phsa serve', () => {
       '16',
       '--recall-every',
       '2',
+      '--max-top-k',
+      '6',
+      '--no-dense-requests',
       '--log',
     )
     const { url, ...rest } = await server.listening()
@@ -90,7 +95,12 @@ describe('phsa serve', () => {
   }, 60_000)
 
   test('says what it serves', () => {
-    expect(at).toMatchObject({ model: 'tiny', cacheTokens: 2048, keys: 1, limits: { maxTokens: 2048, maxWaiting: 1 } })
+    expect(at).toMatchObject({
+      model: 'tiny',
+      cacheTokens: 2048,
+      keys: 1,
+      limits: { maxTokens: 2048, maxWaiting: 1, minTopK: 0, maxTopK: 6, dense: false },
+    })
   })
 
   test('needs the key for everything but its health', async () => {
@@ -102,6 +112,17 @@ describe('phsa serve', () => {
       200,
       expect.objectContaining({ completion_tokens: 3 }),
     ])
+  })
+
+  test('refuses attention out of its bounds', async () => {
+    for (const [param, phsa] of [
+      ['phsa.topK', { topK: 7 }],
+      ['phsa.dense', { dense: true }],
+    ]) {
+      const refused = await complete(at, { max_tokens: 1, phsa })
+      expect([refused.status, await refused.json()]).toMatchObject([400, { error: { param } }])
+    }
+    expect((await complete(at, { max_tokens: 1, phsa: { topK: 6 } })).status).toBe(200)
   })
 
   test('measures the recall of decoding steps, of those that do not see everything', async () => {
@@ -172,6 +193,14 @@ test.skipIf(hasNoSignals)('streams that outlast the grace period end with an err
   await expect(killed.rest()).rejects.toThrow()
 })
 
+// curl is not everywhere on Windows, nor is sh.
+test.skipIf(process.platform === 'win32')('the command of the README gets an answer', async () => {
+  const [line] = /^curl .*$/m.exec(readFileSync(new URL('../README.md', import.meta.url), 'utf8'))!
+  const { url } = await serve('--max-tokens', '64').listening()
+  const { stdout } = await promisify(execFile)('sh', ['-c', line.replace('http://127.0.0.1:8000', url)])
+  expect(JSON.parse(stdout)).toMatchObject({ object: 'chat.completion', choices: [{ message: { role: 'assistant' } }] })
+})
+
 describe('before it listens', () => {
   const start = (...args: string[]) => runHere(['serve', '--backend', 'reference', '--port', '0', ...args])
 
@@ -185,6 +214,10 @@ describe('before it listens', () => {
     ],
     ['a cache in GiB that holds nothing', ['--cache-gib', '0.000001'], 'the cache holds 0 tokens'],
     ['more tokens than positions', ['--max-tokens', '5000'], 'the model has 4096 positions'],
+    ['bounds of topK that are no range', ['--min-top-k', '4', '--max-top-k', '3'], '--min-top-k is 4 and --max-top-k 3'],
+    ['a topK out of the bounds', ['--top-k', '4', '--max-top-k', '3'], 'requests that say nothing get topK 4'],
+    ['the topK of the model out of the bounds', ['--min-top-k', '60'], 'and others may ask for 60 to 64; give a --top-k between'],
+    ['dense attention where nobody may ask for it', ['--dense', '--no-dense-requests'], '--no-dense-requests'],
     ['fewer step tokens than requests', ['--prefill-chunk', '4', '--max-concurrent', '8'], '--prefill-chunk is 4'],
   ])('%s', async (_, args, message) => {
     const { code, stdout, stderr } = await start('--model', model, ...args)
@@ -213,6 +246,15 @@ describe('the file of keys', () => {
     expect(bob).toEqual({ name: 'bob', sha256: hash.toLowerCase() })
     // Within a key it is one of its letters.
     expect(await read(`alice ${KEY}#more`)).toEqual([{ name: 'alice', sha256: hashApiKey(`${KEY}#more`) }])
+  })
+
+  test.skipIf(process.platform === 'win32')('is what the command of the manifests writes', async () => {
+    const manifests = readFileSync(new URL('../../../examples/kubernetes/serving/README.md', import.meta.url), 'utf8')
+    const [line] = /^printf .*$/m.exec(manifests)!
+    const own = temporaryFolder()
+    await promisify(execFile)('sh', ['-c', line], { cwd: own })
+    expect((await readKeyFile(join(own, 'keys.txt'))).map(({ name }) => name)).toEqual(['alice', 'metrics'])
+    rmSync(own, { recursive: true })
   })
 
   test.each([

@@ -61,6 +61,9 @@ export function declareServe(commands: CommandSet): void {
         .conflicts('dense'),
     )
     .option('--dense', 'attend to everything where a request does not say')
+    .option('--min-top-k <n>', 'least blocks that a request may ask for (default: 0)', integerBetween(0, 64))
+    .option('--max-top-k <n>', 'most blocks that a request may ask for (default: 64)', integerBetween(0, 64))
+    .addOption(new Option('--no-dense-requests', 'refuse requests that ask for dense attention').conflicts('dense'))
     .option('--dense-below <n>', 'queries at earlier positions attend to everything (default: as the model was saved)', integerBetween(0))
     .option(
       '--recall-every <n>',

@@ -27,6 +27,9 @@ export interface ServeOptions extends CacheChoice {
   readonly grace: number
   readonly topK?: number
   readonly dense?: boolean
+  readonly minTopK?: number
+  readonly maxTopK?: number
+  readonly denseRequests?: boolean
   readonly denseBelow?: number
   readonly recallEvery?: number
   readonly log?: boolean
@@ -39,6 +42,7 @@ export interface ServeOptions extends CacheChoice {
 export async function runServe(options: ServeOptions): Promise<ExitCode> {
   const keys = options.apiKeyFile === undefined ? [] : await readKeyFile(options.apiKeyFile)
   requireRoom(options)
+  requireTopKBounds(options)
   // The server asks too, but only after minutes of loading.
   requireSafeAddress(options.host, keys.length > 0)
   const modelName = options.modelName ?? basename(resolve(options.model))
@@ -67,12 +71,22 @@ function requireRoom({ prefillChunk, maxConcurrent = 1 }: ServeOptions): void {
   )
 }
 
+/** @param usual what requests get that say nothing: --top-k, or of the model once that is known */
+function requireTopKBounds({ minTopK = 0, maxTopK = 64, dense, topK }: ServeOptions, usual = topK): void {
+  if (minTopK > maxTopK) throw new UsageError(`--min-top-k is ${minTopK} and --max-top-k ${maxTopK}; give a range.`)
+  if (dense || usual === undefined || (usual >= minTopK && usual <= maxTopK)) return
+  throw new UsageError(
+    `requests that say nothing get topK ${usual}, and others may ask for ${minTopK} to ${maxTopK}; give a --top-k between, or another --min-top-k or --max-top-k.`,
+  )
+}
+
 function serverOptions(loaded: TextModel, options: ServeOptions & { readonly pages?: string }, keys: readonly ApiKey[]): ServerOptions {
   const { model, punctuation, generation } = loaded
   if (generation.unsupported) {
     process.stderr.write(`generation_config.json sets ${generation.unsupported.join(', ')}, which is not followed\n`)
   }
   const { topK, dense, denseBelow, pages } = options
+  requireTopKBounds(options, topK ?? model.phsa.topK)
   return {
     model,
     punctuation,
@@ -87,6 +101,9 @@ function serverOptions(loaded: TextModel, options: ServeOptions & { readonly pag
     stepTokens: options.prefillChunk,
     ...(denseBelow !== undefined && { attention: { policy: phsaPolicy, phsa: { ...model.phsa, denseBelow } } }),
     recallEvery: options.recallEvery,
+    minTopK: options.minTopK,
+    maxTopK: options.maxTopK,
+    dense: options.denseRequests,
     defaultAttention: dense ? 'dense' : topK === undefined ? undefined : { topK },
     api: {
       keys,

@@ -10,7 +10,7 @@ export function callGrammar({ tools, tool_choice, response_format }: ChatBody): 
   const given = tools ?? []
   if (given.length > 0 && (response_format?.type ?? 'text') !== 'text')
     refuseParameter('response_format', 'a text of a response_format holds no calls; leave tools or response_format out.')
-  if (!tool_choice || tool_choice === 'auto') return {}
+  if (!tool_choice || tool_choice === 'auto' || tool_choice === 'none') return {}
   const name = tool_choice === 'required' ? undefined : tool_choice.function.name
   const callable = given.map((tool, index) => ({ ...tool.function, index })).filter((tool) => name === undefined || tool.name === name)
   if (callable.length === 0) refuseParameter('tool_choice', 'tool_choice asks for a call of a tool that is not in tools; add it there.')

@@ -7,11 +7,11 @@ import { ChatShape } from './chat-shape.js'
 import { planGeneration } from './generation-plan.js'
 import { readBody } from './read-body.js'
 import { refuseParameter } from './refuse-parameter.js'
-import { chatSchema, conversationOf } from './schemas/chat-schema.js'
+import { type ChatBody, chatSchema, conversationOf } from './schemas/chat-schema.js'
 
 /** POST /v1/chat/completions */
 export async function chatCompletions(c: Context<ApiEnvironment>, context: ApiContext): Promise<Response> {
-  const body = await readBody(c, chatSchema)
+  const body = withCallable(await readBody(c, chatSchema))
   const { max_tokens, max_completion_tokens, top_logprobs } = body
   if ((max_tokens ?? max_completion_tokens) !== (max_completion_tokens ?? max_tokens)) {
     refuseParameter('max_tokens', 'max_tokens and max_completion_tokens are given and differ; give one of both.')
@@ -31,10 +31,21 @@ export async function chatCompletions(c: Context<ApiEnvironment>, context: ApiCo
     logprobs: body.logprobs ? (top_logprobs ?? 0) : undefined,
     logprobsParam: 'top_logprobs',
     ...callGrammar(body),
+    mostCalls: wantedCalls(body),
   }
   const plan = planGeneration(body, details, context, record.caller)
-  const parsesCalls = (body.tools ?? []).length > 0
-  return answer(c, plan, new ChatShape({ id: `chatcmpl-${record.id}`, logprobs: body.logprobs ?? false, parsesCalls }, context), context)
+  const { mostCalls } = plan
+  return answer(c, plan, new ChatShape({ id: `chatcmpl-${record.id}`, logprobs: body.logprobs ?? false, mostCalls }, context), context)
+}
+
+/** Tools that may not be called are as good as not given: a model that is shown them may call one all the same. */
+function withCallable(body: ChatBody): ChatBody {
+  return body.tool_choice === 'none' ? { ...body, tools: undefined } : body
+}
+
+function wantedCalls({ tools, parallel_tool_calls }: ChatBody): number {
+  if ((tools ?? []).length === 0) return 0
+  return parallel_tool_calls === false ? 1 : Number.POSITIVE_INFINITY
 }
 
 /** Where the request says nothing: what the server is set up with, as far as it fits. */

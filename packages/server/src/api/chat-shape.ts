@@ -16,16 +16,17 @@ function reasonWithCalls(reason: 'stop' | 'length'): FinishReason {
 export class ChatShape implements AnswerShape {
   readonly #id: string
   readonly #logprobs: boolean
-  readonly #parsesCalls: boolean
+  readonly #mostCalls: number
   readonly #context: ApiContext
   readonly #created = Math.floor(Date.now() / 1000)
   /** By choice, of a stream. */
   readonly #calls = new Map<number, ToolCalls>()
 
-  constructor({ id, logprobs, parsesCalls }: { id: string; logprobs: boolean; parsesCalls: boolean }, context: ApiContext) {
+  /** @param options.mostCalls that are told of a choice; 0 where none are looked for */
+  constructor({ id, logprobs, mostCalls }: { id: string; logprobs: boolean; mostCalls: number }, context: ApiContext) {
     this.#id = id
     this.#logprobs = logprobs
-    this.#parsesCalls = parsesCalls
+    this.#mostCalls = mostCalls
     this.#context = context
   }
 
@@ -57,8 +58,8 @@ export class ChatShape implements AnswerShape {
   }
 
   #textChunk(index: number, { text, tokens }: Extract<CountedEvent, { type: 'text' }>): object {
-    if (!this.#parsesCalls) return this.#chunk(index, { content: text }, tokens)
-    const calls = this.#calls.get(index) ?? new ToolCalls()
+    if (this.#mostCalls === 0) return this.#chunk(index, { content: text }, tokens)
+    const calls = this.#calls.get(index) ?? new ToolCalls(this.#mostCalls)
     this.#calls.set(index, calls)
     const before = calls.found
     return this.#chunk(index, this.#delta(index, calls.push(text), before), tokens)
@@ -73,8 +74,8 @@ export class ChatShape implements AnswerShape {
 
   /** Text and calls of a whole choice. */
   #partsOf(index: number, text: string): { content?: string; tool_calls?: object[] } {
-    if (!this.#parsesCalls) return { content: text }
-    const parser = new ToolCalls()
+    if (this.#mostCalls === 0) return { content: text }
+    const parser = new ToolCalls(this.#mostCalls)
     const parts = parser.push(text)
     const content = parts.text + parser.end().text
     const calls = parts.calls.map((call, place) => this.#call(index, call, place))

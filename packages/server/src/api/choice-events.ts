@@ -1,5 +1,6 @@
 import { StopSearch, TextStream, type TextTokenizer } from '@phsa/model'
 import type { EngineClient, EngineRequest, EngineUsage, TokenLogprob } from '../engine/engine-client.js'
+import { ToolCalls } from './tool-calls.js'
 
 /** A token of an answer. */
 export interface AnswerToken {
@@ -37,22 +38,25 @@ export interface ChoiceText {
   readonly tokenizer: Pick<TextTokenizer, 'decode'>
   /** Texts that end the answer, before the first of them. */
   readonly stop: readonly string[]
+  /** Calls of tools after which the answer ends; default 0: none are looked for. The last piece may go on behind the last of them. */
+  readonly mostCalls?: number
   /** Called for each token as it comes, before its text is certain. */
   readonly onToken?: () => void
 }
 
 /**
- * One choice as text. Pieces never split a character, and no part of a stop string is given out; a stop string ends the engine's work.
+ * One choice as text. Pieces never split a character, and no part of a stop string is given out; a stop string, or the last call, ends the engine's work.
  * @throws what the engine throws
  */
 export async function* choiceEvents(
   engine: Pick<EngineClient, 'generate'>,
   request: EngineRequest,
-  { tokenizer, stop, onToken }: ChoiceText,
+  { tokenizer, stop, mostCalls = 0, onToken }: ChoiceText,
   signal?: AbortSignal,
 ): AsyncGenerator<ChoiceEvent, void, undefined> {
   const stream = new TextStream(tokenizer, request.prompt)
   const search = new StopSearch(stop)
+  const calls = mostCalls > 0 ? new ToolCalls(mostCalls) : undefined
   let held: AnswerToken[] = []
   let made = 0
   let written = 0
@@ -80,7 +84,8 @@ export async function* choiceEvents(
         written += piece.length
         const certain = give(search.push(piece))
         if (!isEmpty(certain)) yield certain
-        if (search.found) {
+        calls?.push(certain.text)
+        if (search.found || calls?.isFull) {
           yield { type: 'end', reason: 'stop', usage: { promptTokens: request.prompt.length, cachedTokens, completionTokens: made } }
           return
         }

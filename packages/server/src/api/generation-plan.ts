@@ -40,6 +40,8 @@ export interface GenerationPlan {
   /** Ends where the answer would begin: only the prompt's own log-probabilities are wanted. */
   readonly promptOnly: boolean
   readonly stop: readonly string[]
+  /** Calls of tools after which a text ends; 0 where none are looked for. */
+  readonly mostCalls: number
   readonly stream: boolean
   readonly includeUsage: boolean
 }
@@ -64,6 +66,8 @@ export interface PlanDetails {
   readonly promptOnly?: boolean
   /** What texts have to be, where something else than `response_format` says it. */
   readonly grammar?: string
+  /** Of the plan; default 0. */
+  readonly mostCalls?: number
 }
 
 /**
@@ -115,6 +119,7 @@ export function planGeneration(body: SamplingBody, details: PlanDetails, context
     perPrompt: details.perPrompt,
     promptOnly: details.promptOnly ?? false,
     stop: body.stop ?? [],
+    mostCalls: details.mostCalls ?? 0,
     stream: body.stream ?? false,
     includeUsage: body.stream_options?.include_usage ?? false,
   }

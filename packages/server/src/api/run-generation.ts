@@ -35,7 +35,7 @@ export async function* runGeneration(
 
 async function* countedChoice(
   request: EngineRequest,
-  { stop, promptOnly }: GenerationPlan,
+  { stop, mostCalls, promptOnly }: GenerationPlan,
   context: ApiContext,
   record: RequestRecord,
   signal: AbortSignal,
@@ -53,7 +53,7 @@ async function* countedChoice(
     record.caller.limits?.charge(1)
   }
   try {
-    for await (const event of choiceEvents(engine, request, { tokenizer: answers, stop, onToken }, signal)) {
+    for await (const event of choiceEvents(engine, request, { tokenizer: answers, stop, mostCalls, onToken }, signal)) {
       if (event.type === 'started') {
         trace?.started(event)
         record.promptTokens += request.prompt.length

@@ -23,16 +23,28 @@ export function teachesToolCalls(template: string): boolean {
 
 /**
  * Takes calls of tools out of a text that comes in pieces. What stands between the marks and is no call stays text, marks and all; so does a call that never
- * ends. White space that a call, or the end after calls, follows is part of how they are written, unless other text stands before it.
+ * ends. White space that a call, or the end after calls, follows is part of how they are written, unless other text stands before it. What follows
+ * the last call that is wanted is dropped.
  */
 export class ToolCalls {
   /** For the opening mark, or inside of a call for the closing one. */
   #search = new StopSearch([OPEN])
   /** Since the last opening mark; undefined outside of a call. */
   #inside: string | undefined
+  readonly #most: number
   #found = 0
   /** White space since the beginning or the last call; undefined once there is other text. */
   #blank: string | undefined = ''
+
+  /** @param most calls that are wanted */
+  constructor(most = Number.POSITIVE_INFINITY) {
+    this.#most = most
+  }
+
+  /** Whether all calls that are wanted are there. */
+  get isFull(): boolean {
+    return this.#found >= this.#most
+  }
 
   /** Calls so far. */
   get found(): number {
@@ -42,7 +54,7 @@ export class ToolCalls {
   push(piece: string): CallsAndText {
     let text = ''
     const calls: ToolCall[] = []
-    for (let rest = piece; ; ) {
+    for (let rest = piece; !this.isFull; ) {
       const held = this.#search.held
       const certain = this.#search.push(rest)
       if (this.#inside === undefined) text += this.#beside(certain)

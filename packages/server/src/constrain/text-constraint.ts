@@ -2,6 +2,8 @@
 export interface TextConstraint {
   /** i32 [V / 32, rounded up]: bit id % 32 of word id / 32 says whether the token may come next. Undefined after `accept` until it is known. */
   readonly allowed: Int32Array | undefined
+  /** Resolves when `allowed` is known after the last `accept`; never where it will not be. */
+  readonly known: Promise<void>
   /** Resolves with the reason when nothing more will be known. */
   readonly failed: Promise<Error>
   /** The text goes on with this token, one of those allowed. */

@@ -75,7 +75,8 @@ class WorkerConstraint implements TextConstraint {
   readonly #send: (call: TextCall) => void
   #allowed: Int32Array | undefined
   #isOpen = true
-  #open: () => void = () => undefined
+  #known = Promise.resolve()
+  #know: () => void = () => undefined
   #fail: (reason: Error) => void = () => undefined
   readonly failed = new Promise<Error>((resolve) => {
     this.#fail = resolve
@@ -85,18 +86,20 @@ class WorkerConstraint implements TextConstraint {
 
   constructor(send: (call: TextCall) => void) {
     this.#send = send
-    const known = new Promise<void>((resolve) => {
-      this.#open = resolve
-    })
-    this.opened = Promise.race([known, this.failed.then((reason) => Promise.reject(reason))])
+    this.#awaitKnown()
+    this.opened = Promise.race([this.#known, this.failed.then((reason) => Promise.reject(reason))])
   }
 
   get allowed(): Int32Array | undefined {
     return this.#allowed
   }
 
+  get known(): Promise<void> {
+    return this.#known
+  }
+
   accept(id: number): void {
-    this.#allowed = undefined
+    this.#awaitKnown()
     this.#send({ type: 'accept', id })
   }
 
@@ -108,10 +111,17 @@ class WorkerConstraint implements TextConstraint {
 
   know(allowed: Int32Array): void {
     this.#allowed = allowed
-    this.#open()
+    this.#know()
   }
 
   fail(reason: Error): void {
     this.#fail(reason)
+  }
+
+  #awaitKnown(): void {
+    this.#allowed = undefined
+    this.#known = new Promise((resolve) => {
+      this.#know = resolve
+    })
   }
 }

@@ -46,6 +46,8 @@ export class Engine implements EngineClient {
   }
   #loop: Promise<void> | undefined
   #isStepping = false
+  /** Ends the wait of a loop whose requests are all held: others have come, or some have left. */
+  #wake: () => void = () => undefined
   /** When the step before was done, or the first one began. */
   #since = 0
   #decodingSteps = 0
@@ -166,6 +168,7 @@ export class Engine implements EngineClient {
       constraint,
     })
     this.#scheduler.add(run)
+    this.#wake()
     this.#loop ??= this.#runSteps()
     return run
   }
@@ -210,7 +213,10 @@ export class Engine implements EngineClient {
   async #start(): Promise<StepUnderWay | undefined> {
     this.#since = performance.now()
     const chunks = this.#scheduler.schedule()
-    if (chunks.length === 0) return undefined
+    if (chunks.length === 0) {
+      await this.#untilReady()
+      return undefined
+    }
     this.#isStepping = true
     try {
       return { chunks, collect: await this.#queue(chunks.map((chunk) => chunk.sequence.input(chunk))) }
@@ -219,6 +225,16 @@ export class Engine implements EngineClient {
       this.#endStep(false)
       return undefined
     }
+  }
+
+  /** Until one of the requests that run, all of them held, can go on, or there is something else to do. */
+  async #untilReady(): Promise<void> {
+    const { running } = this.#scheduler
+    if (running.length === 0) return
+    const changed = new Promise<void>((resolve) => {
+      this.#wake = resolve
+    })
+    await Promise.race([changed, ...running.map(({ ready }) => ready)])
   }
 
   /** Queues the step after one that has not been taken in, unless somebody leaves, for whom nothing more is computed. */
@@ -316,6 +332,7 @@ export class Engine implements EngineClient {
   #remove(run: RequestRun): void {
     if (this.#isStepping) this.#leaving.add(run)
     else this.#scheduler.remove(run)
+    this.#wake()
   }
 }
 

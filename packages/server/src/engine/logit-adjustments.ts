@@ -30,6 +30,11 @@ export class LogitAdjustments {
     return this.#constraint !== undefined && this.#constraint.allowed === undefined
   }
 
+  /** Resolves when they are known; never where the grammar fails. */
+  get known(): Promise<void> {
+    return this.#constraint?.known ?? Promise.resolve()
+  }
+
   /** Takes note of a token of the text. */
   note(id: number): void {
     if (this.isNeutral) return

@@ -57,6 +57,11 @@ export class RequestRun extends Sequence {
     return this.#adjustments.isPending
   }
 
+  /** Resolves when it is held no longer, or never. */
+  get ready(): Promise<void> {
+    return this.#adjustments.known
+  }
+
   /** Prompt tokens that were cached when it started. */
   get cachedTokens(): number {
     return this.#cachedTokens

@@ -34,6 +34,16 @@ test('calls are taken out of the text, and what is no call stays', () => {
   }
 })
 
+test('what follows the last call that is wanted is dropped', () => {
+  const text = `Wait.${WEATHER} ${TIME}${TIME}!`
+  for (const pieces of [[text], [...text]]) {
+    const calls = new ToolCalls(2)
+    const parts = [...pieces.map((piece) => calls.push(piece)), calls.end()]
+    expect(parts.flatMap((part) => part.calls)).toEqual([weather, time])
+    expect([parts.map((part) => part.text).join(''), calls.isFull]).toEqual(['Wait.', true])
+  }
+})
+
 test('it does not matter where the pieces end', () => {
   const part = fc.constantFrom('a', ' b<', '<tool_call>', '</tool_call>', WEATHER, TIME, '{"name":"f"}', '\n', '<tool_', '🦊')
   fc.assert(
@@ -54,7 +64,7 @@ test('only templates that teach this form are taken', () => {
 
 test('answers have calls in the form of the API, whole and streamed', () => {
   const context = { modelName: 'tiny' } as ApiContext
-  const shape = new ChatShape({ id: 'x', logprobs: false, parsesCalls: true }, context)
+  const shape = new ChatShape({ id: 'x', logprobs: false, mostCalls: Number.POSITIVE_INFINITY }, context)
   const usage = { promptTokens: 3, cachedTokens: 0, completionTokens: 5, activatedTokens: 1, visibleTokens: 1 }
   const end = { type: 'end', reason: 'stop', usage } as const
   const started = { type: 'started', cachedTokens: 0, queuedMilliseconds: 0, promptLogprobs: undefined } as const

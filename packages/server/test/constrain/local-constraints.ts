@@ -27,6 +27,7 @@ export class LocalConstraints implements TextConstraints {
     const matcher = await this.#bank.matcher(grammar, stopTokenIds)
     let allowed: Int32Array | undefined = await matcher.getNextTokenBitmask()
     let isOpen = true
+    let known = Promise.resolve()
     this.openTexts++
     const next = async (id: number) => {
       for (let turn = 0; turn < id % 4; turn++) await eventLoopTurn()
@@ -38,10 +39,13 @@ export class LocalConstraints implements TextConstraints {
       get allowed() {
         return allowed
       },
+      get known() {
+        return known
+      },
       failed: this.#failed,
       accept(id) {
         allowed = undefined
-        void next(id)
+        known = next(id)
       },
       dispose: () => {
         if (!isOpen) return

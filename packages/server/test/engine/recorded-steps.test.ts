@@ -1,3 +1,4 @@
+import { setTimeout as sleep } from 'node:timers/promises'
 import { type ModelBackend, OutOfMemoryError, RandomStream, reference } from '@phsa/core'
 import type { DecoderModel } from '@phsa/model'
 import { afterAll, beforeAll, expect, test } from 'vitest'
@@ -89,17 +90,21 @@ function oneAfterTheOther(ids: readonly number[]): TextConstraint {
   let place = 0
   const mask = () => Int32Array.of(1 << ids[place])
   let allowed: Int32Array | undefined = mask()
+  let known = Promise.resolve()
   return {
     get allowed() {
       return allowed
+    },
+    get known() {
+      return known
     },
     failed: new Promise(() => undefined),
     accept: () => {
       place++
       allowed = undefined
-      setTimeout(() => {
+      known = sleep(1).then(() => {
         allowed = mask()
-      }, 1)
+      })
     },
     dispose: () => undefined,
   }

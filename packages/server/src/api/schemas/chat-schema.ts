@@ -64,8 +64,11 @@ export const conversationFields = {
 }
 
 const toolChoice = z.union(
-  [z.literal(['auto', 'required']), z.strictObject({ type: z.literal('function'), function: z.strictObject({ name: z.string() }) })],
-  { error: 'it must be "auto", "required" or { type: "function", function: { name } }; leave tools out where none may be called' },
+  [
+    z.literal(['none', 'auto', 'required']),
+    z.strictObject({ type: z.literal('function'), function: z.strictObject({ name: z.string() }) }),
+  ],
+  { error: 'it must be "none", "auto", "required" or { type: "function", function: { name } }' },
 )
 
 const functionsReason = 'it is the old name; give tools'
@@ -77,8 +80,10 @@ export const chatSchema = z.strictObject({
   max_completion_tokens: optional(z.int().min(1)).describe('Default: what fits, or what the server is set up with.'),
   logprobs: optional(z.boolean()),
   top_logprobs: optional(z.int().min(0)).describe('How many of the likeliest tokens are told beside each token; needs logprobs.'),
-  tool_choice: optional(toolChoice).describe('required and a named function constrain the text to one call of it.'),
-  parallel_tool_calls: only(true, 'how many tools are called cannot be limited; leave it out'),
+  tool_choice: optional(toolChoice).describe(
+    'required and a named function constrain the text to one call of it; with none the model is not shown the tools, and nothing is taken for a call.',
+  ),
+  parallel_tool_calls: optional(z.boolean()).describe('With false a text ends after its first call.'),
   functions: refused(functionsReason),
   function_call: refused(functionsReason),
   modalities: optional(z.array(z.literal('text', { error: 'only text is supported' })).length(1)),
