@@ -3,6 +3,7 @@ import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { type Alias, defineConfig } from 'vite'
 import { bundledLicences } from './bundled-licences.js'
+import { offlineCopy, SERVICE_WORKER } from './offline-copy.js'
 
 const here = (path: string) => fileURLToPath(new URL(path, import.meta.url))
 const packages = here('../../packages/')
@@ -29,8 +30,19 @@ export default defineConfig({
   // Files that are not there are 404, not the page.
   appType: 'mpa',
   resolve: { alias: [...sources, absentEngines] },
-  plugins: licences.page,
+  plugins: [...licences.page, offlineCopy()],
   worker: { format: 'es', plugins: licences.worker },
   cacheDir: here('../../node_modules/.cache/vite-playground'),
-  build: { target: 'es2022', outDir: here('dist'), emptyOutDir: true, assetsInlineLimit: 0, modulePreload: { polyfill: false } },
+  build: {
+    target: 'es2022',
+    outDir: here('dist'),
+    emptyOutDir: true,
+    assetsInlineLimit: 0,
+    modulePreload: { polyfill: false },
+    rollupOptions: {
+      input: { index: here('index.html'), [SERVICE_WORKER]: here('src/reload/service-worker.ts') },
+      // A service worker answers for what lies beside or below it, and is found by its name.
+      output: { entryFileNames: ({ name }) => (name === SERVICE_WORKER ? '[name].js' : 'assets/[name]-[hash].js') },
+    },
+  },
 })

@@ -14,6 +14,7 @@ import { showStatus } from './page/status-line.js'
 import { chooseText } from './page/text-source.js'
 import { showText } from './page/text-view.js'
 import { showTiming } from './page/timing-figure.js'
+import { keepForOffline } from './reload/keep-for-offline.js'
 
 const place = new URLSearchParams(location.search).get('backend')
 const model = new URL('model', document.baseURI).href
@@ -38,3 +39,5 @@ showRecall(state)
 showTiming(state, lab)
 showChat(state)
 await Promise.all([chooseText(state), session.open(model)])
+// After all that the first visit waits for: most of it then comes from the browser's own cache.
+await keepForOffline()

@@ -52,4 +52,6 @@ async function writeModel(folder: string): Promise<void> {
   await saveModel(model, folder, { type: 'bf16', tokenizerFrom: here('../../../fixtures/tokenizer-8k') })
   model.dispose()
   backend.dispose()
+  // What the build says that there is must be there.
+  cpSync(here('../public/model/generation_config.json'), join(folder, 'generation_config.json'))
 }

@@ -1,7 +1,9 @@
-import { readdirSync, readFileSync } from 'node:fs'
+import { cpSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { createRequire } from 'node:module'
+import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { gzipSync } from 'node:zlib'
+import { serveFolder } from '@phsa/server'
 import type { AxeResults } from 'axe-core'
 import { type Browser, type BrowserContextOptions, chromium, type Page } from 'playwright-core'
 import { afterAll, beforeAll, describe, expect, test, vi } from 'vitest'
@@ -28,17 +30,20 @@ afterAll(async () => {
   await site?.close()
 })
 
-/** A page whose text is read; errors of its scripts fail the test that closes it. @param prepare before it is loaded */
+/** A page whose text is read; errors of its scripts, and what it asks for in vain. @param prepare before it is loaded */
 async function open(
   options: BrowserContextOptions = {},
   prepare?: (page: Page) => Promise<void>,
+  address = site.url,
 ): Promise<{ page: Page; errors: string[] }> {
-  const context = await browser!.newContext(options)
+  // Most tests need no copy of the page for later.
+  const context = await browser!.newContext({ serviceWorkers: 'block', ...options })
   const page = await context.newPage()
   const errors: string[] = []
   page.on('pageerror', (error) => errors.push(error.message))
+  page.on('response', (response) => response.status() < 400 || errors.push(`${response.status()} ${response.url()}`))
   await prepare?.(page)
-  await page.goto(site.url)
+  await page.goto(address)
   await answered(page)
   return { page, errors }
 }
@@ -94,10 +99,9 @@ async function faults(page: Page): Promise<string[]> {
 }
 
 test('scripts stay below 300 kB compressed', () => {
-  const assets = join(site.folder, 'assets')
-  const scripts = readdirSync(assets).filter((name) => name.endsWith('.js'))
-  const bytes = scripts.reduce((sum, name) => sum + gzipSync(readFileSync(join(assets, name))).byteLength, 0)
-  expect(scripts.length).toBeGreaterThan(1)
+  const scripts = readdirSync(site.folder, { recursive: true, encoding: 'utf8' }).filter((name) => name.endsWith('.js'))
+  const bytes = scripts.reduce((sum, name) => sum + gzipSync(readFileSync(join(site.folder, name))).byteLength, 0)
+  expect(scripts.length).toBeGreaterThan(2)
   expect(bytes).toBeLessThan(MOST_SCRIPT_BYTES)
 })
 
@@ -142,14 +146,44 @@ describe.skipIf(!executablePath)('in Chromium without WebGPU (PHSA_CHROMIUM name
     await page.context().close()
   })
 
-  test('once it is loaded it works offline', async () => {
-    const { page, errors } = await open()
-    await page.context().setOffline(true)
+  test('once it is loaded it works offline, after a reload too, under any path, until a new build is served', async () => {
+    const root = mkdtempSync(join(tmpdir(), 'phsa-below-'))
+    const folder = join(root, 'below/playground')
+    cpSync(site.folder, folder, { recursive: true })
+    // What is not of the build, as the API of phsa serve.
+    mkdirSync(join(folder, 'v1'))
+    writeFileSync(join(folder, 'v1/models'), 'answered')
+    const ask = () => page.evaluate(() => fetch('v1/models').then((response) => response.text(), String))
+    const first = await serveFolder({ folder: root, port: 0 })
+    const address = `${first.url}/below/playground/`
+    const { page, errors } = await open({ serviceWorkers: 'allow' }, undefined, `${address}?backend=wasm`)
+    await page.evaluate(() => navigator.serviceWorker.ready)
+    await page.reload()
+    expect(await ask()).toBe('answered')
+    await first.close()
+    await page.reload()
+    await answered(page)
+    expect(await ask()).toContain('Failed to fetch')
     await read(page, 'The cat sat; the dog stood. '.repeat(40))
     await eventually(() => page.textContent('#text')).toContain('The cat sat; the dog stood. The cat')
     expect(await page.locator('#sample option:checked').textContent()).toBe('Pasted text')
+
+    const script = join(folder, 'service-worker.js')
+    const newer = readFileSync(script, 'utf8').replace(/"version":"\w{16}"/, '"version":"newer"')
+    writeFileSync(script, newer)
+    writeFileSync(join(folder, 'index.html'), readFileSync(join(folder, 'index.html'), 'utf8').replace('<title>', '<title>New '))
+    const second = await serveFolder({ folder: root, port: Number(new URL(first.url).port) })
+    await page.reload()
+    expect(await page.title()).toBe('New PHSA playground')
+    await answered(page)
+    await eventually(() => page.evaluate(() => caches.keys())).toEqual(['phsa-playground /below/playground/ newer'])
+    expect(await page.evaluate(async () => (await (await caches.open((await caches.keys())[0])).match('./'))?.text())).toContain(
+      '<title>New ',
+    )
     expect(errors).toEqual([])
     await page.context().close()
+    await second.close()
+    rmSync(root, { recursive: true })
   })
 
   test.each([
@@ -206,6 +240,18 @@ describe.skipIf(!executablePath)('in Chromium without WebGPU (PHSA_CHROMIUM name
     await page.close()
   })
 
+  test('where an API serves the page, its address stands there', async () => {
+    const page = await browser!.newPage()
+    await page.route('**/model/**', (route) => route.abort())
+    await page.route(`${site.url}/`, (route) =>
+      route.request().method() === 'HEAD' ? route.fulfill({ headers: { link: '</openapi.json>; rel="service-desc"' } }) : route.continue(),
+    )
+    await page.goto(site.url)
+    await eventually(() => page.inputValue('#address')).toBe(site.url)
+    expect(await page.textContent('#server-state')).toBe('')
+    await page.close()
+  })
+
   test('it talks to a server, and keeps no key', async () => {
     const { page } = await open()
     const asked: { headers: Record<string, string>; body: unknown }[] = []
@@ -222,6 +268,9 @@ describe.skipIf(!executablePath)('in Chromium without WebGPU (PHSA_CHROMIUM name
         headers: { 'access-control-allow-origin': '*' },
       })
     })
+    // Files alone are served here; with an API beside them its address is known.
+    await page.locator('#server-state', { hasText: `phsa serve --model DIR --allow-origin ${site.url}` }).waitFor()
+    expect(await page.inputValue('#address')).toBe('')
     await page.fill('#address', 'http://127.0.0.1:9/')
     await page.fill('#key', 'a-secret-key')
     await page.click('#connect')

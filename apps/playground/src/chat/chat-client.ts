@@ -36,6 +36,17 @@ export class ChatRefusedError extends Error {
   }
 }
 
+/** The address of the API that serves this page itself, which it says in a header; undefined where only files are served. */
+export async function ownServer(): Promise<string | undefined> {
+  try {
+    const { headers } = await fetch(document.baseURI, { method: 'HEAD' })
+    return headers.get('link')?.includes('rel="service-desc"') ? new URL('.', document.baseURI).href.replace(/\/$/, '') : undefined
+  } catch {
+    // The page comes from the browser's copy: nothing serves it.
+    return undefined
+  }
+}
+
 /** Asks a server for its model. @throws Error that says what to do */
 export async function connect(address: string, key: string): Promise<ChatServer> {
   const base = address.trim().replace(/\/+$/, '').replace(/\/v1$/, '')

@@ -1,7 +1,16 @@
 import { byId, element } from '../page/element.js'
 import { count, percent } from '../page/numbers.js'
 import type { State } from '../page/state.js'
-import { type AnswerPart, type ChatMessage, ChatRefusedError, type ChatServer, chat, connect, continueText } from './chat-client.js'
+import {
+  type AnswerPart,
+  type ChatMessage,
+  ChatRefusedError,
+  type ChatServer,
+  chat,
+  connect,
+  continueText,
+  ownServer,
+} from './chat-client.js'
 
 /** The conversation with a running server. The key is in its field and nowhere else. */
 export function showChat(state: State): void {
@@ -14,8 +23,12 @@ export function showChat(state: State): void {
   let server: ChatServer | undefined
   let history: ChatMessage[] = []
   let running: AbortController | undefined
-  // A page that phsa serve itself serves: its API is at the same address.
-  if (['127.0.0.1', 'localhost', '[::1]'].includes(location.hostname)) address.value = location.origin
+  void ownServer().then((own) => {
+    // What was typed meanwhile stays.
+    if (address.value !== '') return
+    if (own === undefined) say('hint', `Start one with phsa serve --model DIR --allow-origin ${location.origin}`)
+    else address.value = own
+  })
 
   byId('server', HTMLFormElement).addEventListener('submit', async (event) => {
     event.preventDefault()

@@ -1,5 +1,5 @@
 import { attentionSpec, type ModelBackend } from '@phsa/core'
-import { describeModel, type LoadedModel, loadModel, webFiles } from '@phsa/model'
+import { describeModel, type LoadedModel, loadModel, type ModelFiles, webFiles } from '@phsa/model'
 import type {
   AttentionSettings,
   DocumentTokens,
@@ -29,11 +29,13 @@ export class WorkerLab implements Lab {
   open(modelAddress: string, place: Place | undefined, onProgress: (progress: Progress) => void): Promise<LabDescription> {
     return this.#inTurn(async () => {
       this.#close()
-      const files = webFiles(modelAddress, {
-        onProgress: ({ file, received, total }) => {
-          if (file === 'model.safetensors') onProgress({ stage: 'model', done: received, total: total ?? 0 })
-        },
-      })
+      const files = withoutChat(
+        webFiles(modelAddress, {
+          onProgress: ({ file, received, total }) => {
+            if (file === 'model.safetensors') onProgress({ stage: 'model', done: received, total: total ?? 0 })
+          },
+        }),
+      )
       try {
         const { config, phsa } = await describeModel(files)
         onProgress({ stage: 'device', done: 0, total: 0 })
@@ -124,4 +126,9 @@ function descriptionOf({ model }: LoadedModel, backend: ModelBackend): LabDescri
     maxPositions,
     phsa: model.phsa,
   }
+}
+
+/** Nobody converses with this model: a chat template is not asked for, which a folder need not have. */
+function withoutChat(files: ModelFiles): ModelFiles {
+  return { ...files, size: async (name) => (name === 'chat_template.jinja' ? undefined : files.size(name)) }
 }
