@@ -61,7 +61,7 @@ function emergencePlot({ seeds }: StudyResults): string {
 /** Retrieval at topK 2 by what a step takes. */
 function costPlot(study: StudyResults): string {
   const points = study.config.branches.flatMap(({ name }) => {
-    const times = acrossSeeds(study, name, ({ milliseconds }) => milliseconds.median)
+    const times = acrossSeeds(study, name, ({ milliseconds }) => milliseconds.mean)
     return acrossSeeds(study, name, (result) => retrievalOf(result, ownBudget(result, 2))).map((y, seed) => ({
       line: name,
       seed,

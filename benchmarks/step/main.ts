@@ -1,8 +1,7 @@
 // Measures a step of decoding by its parts on this machine's GPU: `bench-step` of the offline bundle starts it.
-import { renameSync, writeFileSync } from 'node:fs'
 import { parseArgs } from 'node:util'
 import { cuda } from '@phsa/kernels-cuda'
-import { unavailableReason } from '../attention/bench-attention.js'
+import { programCode, resultWriter } from '../bench-program.js'
 import { benchStep } from './bench-step.js'
 
 const { values } = parseArgs({ options: { out: { type: 'string' }, commit: { type: 'string' }, seconds: { type: 'string' } } })
@@ -12,25 +11,14 @@ if (out === undefined || !(Number(seconds) >= 0)) {
   process.exit(2)
 }
 
-try {
+process.exitCode = await programCode(async () => {
   const { conformance, halves, attention, layersChecks } = await benchStep({
     // Only the variant `layers at once` uses it.
     create: () => cuda({ persistentDecode: true }),
     commit,
     seconds: Number(seconds),
-    // Whole or not at all: a run that is stopped leaves what it had.
-    write: (result) => {
-      writeFileSync(`${out}.part`, `${JSON.stringify(result, undefined, 2)}\n`)
-      renameSync(`${out}.part`, out)
-    },
+    write: resultWriter(out),
     log: (line) => console.log(line),
   })
-  const isRight =
-    conformance.failed.length === 0 && [...halves, ...attention, ...layersChecks].every(({ checks }) => checks.every(({ ok }) => ok))
-  process.exitCode = isRight ? 0 : 1
-} catch (error) {
-  const reason = unavailableReason(error)
-  if (reason === undefined) throw error
-  console.error(reason)
-  process.exitCode = 3
-}
+  return conformance.failed.length === 0 && [...halves, ...attention, ...layersChecks].every(({ checks }) => checks.every(({ ok }) => ok))
+})

@@ -39,7 +39,7 @@ export async function denseStart(session: StudySession): Promise<StartResult> {
   const known = readResult<StartResult>(path, origin.identity)
   if (known) return known
   configureModel(session)
-  const folder = workFolder(session, NAME)
+  const folder = workFolder(session)
   const probes = await trainStart(session, folder)
   const events = readSteps(join(folder, 'steps.jsonl'), 0)
   const started = performance.now()
@@ -63,7 +63,7 @@ export async function denseStart(session: StudySession): Promise<StartResult> {
 
 /** Checkpoint that the branches begin with. @throws TypeError where it is gone */
 export async function startCheckpoint(session: StudySession): Promise<string> {
-  const folder = join(workFolder(session, NAME), 'checkpoints')
+  const folder = join(workFolder(session), 'checkpoints')
   const last = (await listCheckpoints(folder)).at(-1)
   if (last?.step === session.config.denseSteps) return last.path
   throw new TypeError(
@@ -85,7 +85,7 @@ async function trainStart(session: StudySession, folder: string): Promise<Probe[
   const trainer = createTrainer({
     ...runOptions(session, { name: NAME, policy: 'dense' }),
     checkpoint: { folder: checkpoints, every: Math.ceil(denseSteps / CHECKPOINTS), keep: 1 },
-    resume: { from: checkpoints, orStart: true, orOlder: true },
+    resume: { from: checkpoints, orStart: true },
     log: join(folder, 'steps.jsonl'),
     signal: AbortSignal.any([signal, isThere.signal]),
   })

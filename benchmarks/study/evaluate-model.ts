@@ -26,20 +26,20 @@ export interface ModelEvaluation {
 export async function evaluateModel(session: StudySession, policies: readonly PolicyName[]): Promise<ModelEvaluation> {
   const { config, model, signal } = session
   const { topKs, windows, rows, retrieval } = config.evaluation
-  const found = await resultOf(evaluateRetrieval({ ...prompts(session, retrieval.trials), policies, topKs }))
+  const found = await resultOf(evaluateRetrieval({ ...prompts(session, retrieval.trials), policies, topKs, signal }))
   const batches = textWindows(session).slice(0, windows)
   const selections = await resultOf(evaluateSelections({ model, batches, policies, topKs, rows, signal }))
   return { retrieval: found, selections, calibration: await calibrateModel(session) }
 }
 
-/** Dense retrieval on some of the prompts, in percent. */
+/** Dense retrieval on some of the prompts, in percent. No signal stops it: the step that it belongs to is not come by again. */
 export async function probeRetrieval(session: StudySession): Promise<number> {
   const { trials } = session.config.evaluation.probe
   const [dense] = await resultOf(evaluateRetrieval({ ...prompts(session, trials), policies: [], topKs: [] }))
   return dense.overall.accuracy
 }
 
-/** Which lambdas the model wants, on windows that nothing else is measured on. */
+/** Which lambdas the model wants, on other windows than those of perplexity and recall. */
 function calibrateModel(session: StudySession): Promise<Calibration> {
   const { config, model, signal } = session
   const { windows, calibration } = config.evaluation
@@ -47,9 +47,9 @@ function calibrateModel(session: StudySession): Promise<Calibration> {
   return resultOf(calibrate({ model, batches, rows: calibration.rows, representatives: [1, 2], scores: ['softmax'], signal }))
 }
 
-function prompts({ config, data, model, signal }: StudySession, trials: number): Omit<RetrievalOptions, 'policies' | 'topKs'> {
+function prompts({ config, data, model }: StudySession, trials: number): Omit<RetrievalOptions, 'policies' | 'topKs'> {
   const { haystack, task, punctuation } = data
-  return { ...config.evaluation.retrieval, trials, model, haystack, task, punctuation, signal }
+  return { ...config.evaluation.retrieval, trials, model, haystack, task, punctuation }
 }
 
 /** Those for perplexity and recall, then those for calibration. */

@@ -3,7 +3,7 @@ import { parseArgs } from 'node:util'
 import { type ModelBackend, reference } from '@phsa/core'
 import { cuda } from '@phsa/kernels-cuda'
 import { tfjs } from '@phsa/kernels-tfjs'
-import { unavailableReason } from '../attention/bench-attention.js'
+import { programCode } from '../bench-program.js'
 import { runSeed } from './run-seed.js'
 import { readStudyConfig } from './study-config.js'
 import { openStudyData, prepareStudyData } from './study-data.js'
@@ -34,18 +34,18 @@ const [command, train, valid] = positionals
 if (command === 'prepare' && train !== undefined && valid !== undefined) {
   await prepareStudyData(train, valid, values.tokenizer, values.data)
 } else if (command === 'run' && values.backend in BACKENDS) {
-  await run()
+  process.exitCode = await programCode(run)
 } else {
   console.error(USAGE)
   process.exit(2)
 }
 
-async function run(): Promise<void> {
+async function run(): Promise<boolean> {
   const { out, work, commit, branch, 'start-only': startOnly, seconds } = values
   const config = readStudyConfig(values.config)
   const stranger = branch?.find((name) => !config.branches.some((known) => known.name === name))
   const seeds = values.seed?.map(Number) ?? config.seeds
-  if (stranger !== undefined || !seeds.every(Number.isSafeInteger)) {
+  if (stranger !== undefined || !seeds.every(Number.isSafeInteger) || !(Number(seconds ?? 0) >= 0)) {
     console.error(
       stranger === undefined ? USAGE : `there is no branch ${stranger}; there are ${config.branches.map(({ name }) => name).join(', ')}`,
     )
@@ -69,14 +69,10 @@ async function run(): Promise<void> {
       backend.dispose()
     }
   } catch (error) {
-    if (error === timeIsUp) say('the time is up; the same command goes on')
-    else {
-      const reason = unavailableReason(error)
-      if (reason === undefined) throw error
-      console.error(reason)
-      process.exitCode = 3
-    }
+    if (error !== timeIsUp) throw error
+    say('the time is up; the same command goes on')
   } finally {
     clearTimeout(timer)
   }
+  return true
 }

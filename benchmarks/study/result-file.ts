@@ -19,7 +19,7 @@ export function readResult<T extends ResultOrigin>(path: string, identity: strin
   if (!existsSync(path)) return undefined
   const result = JSON.parse(readFileSync(path, 'utf8')) as T
   if (result.identity === identity) return result
-  throw new TypeError(`${path} was made with other settings; give another --out, or remove it and its checkpoints.`)
+  throw new TypeError(`${path} was made with other settings; give another --out, or remove it.`)
 }
 
 /** Writes a result whole or not at all. */

@@ -3,6 +3,9 @@ import type { StepEvent } from '@phsa/trainer'
 
 /** Wall time of training steps, milliseconds. */
 export interface StepTimes {
+  /** Over all steps: each topK weighs as many as it had. */
+  readonly mean: number
+  /** Of the last topK. */
   readonly median: number
   /** A quarter of the steps took less, a quarter more. */
   readonly quartiles: readonly [low: number, high: number]
@@ -30,12 +33,18 @@ export function readSteps(log: string, after: number): StepEvent[] {
   return events.filter(({ step }) => step > after)
 }
 
-/** Of the later half of the steps: the first ones compile, record, and meet facts that are tokenized for the first time. */
+/** By the later half of the steps at each topK: the first ones compile, record, and meet facts that are tokenized for the first time. */
 export function stepTimes(events: readonly StepEvent[], stepTokens: number): StepTimes {
-  const later = events.slice(Math.floor(events.length / 2))
-  const sorted = later.map(({ tokensPerSecond }) => (1000 * stepTokens) / tokensPerSecond).sort((left, right) => left - right)
-  const at = (share: number) => sorted[Math.floor(share * (sorted.length - 1))]
-  return { median: at(0.5), quartiles: [at(0.25), at(0.75)], steps: sorted.length }
+  const parts = [...new Set(events.map(({ topK }) => topK))].map((topK) => {
+    const own = events.filter((event) => event.topK === topK)
+    const later = own.slice(Math.floor(own.length / 2))
+    const sorted = later.map(({ tokensPerSecond }) => (1000 * stepTokens) / tokensPerSecond).sort((left, right) => left - right)
+    const at = (share: number) => sorted[Math.floor(share * (sorted.length - 1))]
+    return { all: own.length, median: at(0.5), quartiles: [at(0.25), at(0.75)] as const, steps: sorted.length }
+  })
+  const mean = parts.reduce((sum, { all, median }) => sum + all * median, 0) / events.length
+  const { median, quartiles, steps } = parts[parts.length - 1]
+  return { mean, median, quartiles, steps }
 }
 
 /** Losses, averaged over stretches of the run. */

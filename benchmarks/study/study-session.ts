@@ -28,9 +28,9 @@ export function resultPath({ out, seed }: Pick<StudySession, 'out' | 'seed'>, na
   return join(out, `seed-${seed}`, `${name}.json`)
 }
 
-/** Folder of checkpoints, with the step log beside them. @param name a branch, or `start` */
-export function workFolder({ work, seed }: Pick<StudySession, 'work' | 'seed'>, name: string): string {
-  return join(work, `seed-${seed}`, name)
+/** Folder of checkpoints, with the step log beside them; another one for other settings. @param branch absent for the dense start */
+export function workFolder({ config, work, seed }: Pick<StudySession, 'config' | 'work' | 'seed'>, branch?: BranchConfig): string {
+  return join(work, `seed-${seed}`, `${branch?.name ?? 'start'}-${studyIdentity(config, branch)}`)
 }
 
 /** What a result says of its origin. @param branch absent for the dense start */

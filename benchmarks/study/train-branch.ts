@@ -32,7 +32,7 @@ export async function trainBranch(session: StudySession, branch: BranchConfig, s
   const known = readResult<BranchResult>(path, origin.identity)
   if (known) return known
   configureModel(session, { ...branch.phsa, ...(branch.calibratedLambda && { lambda: start.calibration.lambda }) })
-  const folder = workFolder(session, branch.name)
+  const folder = workFolder(session, branch)
   const checkpoints = join(folder, 'checkpoints')
   await trainToEnd(session, branch, folder, checkpoints)
   const events = readSteps(join(folder, 'steps.jsonl'), config.denseSteps)

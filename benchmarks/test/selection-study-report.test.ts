@@ -42,11 +42,11 @@ function evaluation(dense: number, found: Record<string, number>, lambda = 0.5):
   }
 }
 
-function branchResult(name: string, measured: ModelEvaluation, median = 20): BranchResult {
+function branchResult(name: string, measured: ModelEvaluation, mean = 20): BranchResult {
   const branch: BranchConfig = branchOf(name)
   return {
     branch,
-    milliseconds: { median },
+    milliseconds: { mean },
     phsa: { lambda: branch.calibratedLambda ? measured.calibration.lambda : 0.5 },
     ...measured,
   } as BranchResult

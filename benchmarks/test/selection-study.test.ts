@@ -3,12 +3,14 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { PunctuationTable, reference } from '@phsa/core'
-import { needleRows, TextDataset, textNeedle } from '@phsa/trainer'
+import { needleRows, type StepEvent, TextDataset, type TrainingData, textNeedle } from '@phsa/trainer'
 import { afterAll, expect, test } from 'vitest'
 import type { StartResult } from '../study/dense-start.js'
 import { runSeed } from '../study/run-seed.js'
+import { stepTimes } from '../study/step-times.js'
 import { readStudyConfig, type StudyConfig, studyIdentity } from '../study/study-config.js'
 import type { StudyData } from '../study/study-data.js'
+import { workFolder } from '../study/study-session.js'
 import type { BranchResult } from '../study/train-branch.js'
 
 const folder = mkdtempSync(join(tmpdir(), 'phsa-study-'))
@@ -72,11 +74,14 @@ async function studyData(): Promise<StudyData> {
 interface Sitting {
   /** Ends the sitting when this is said. */
   readonly stopAt?: RegExp
+  /** Ends the sitting when this row is trained on. */
+  readonly stopAtRow?: number
+  readonly startOnly?: boolean
   readonly changes?: Partial<StudyConfig>
 }
 
 /** A sitting in a folder of its own name; whether it came to its end, and what it said. */
-async function sit(name: string, { stopAt, changes }: Sitting = {}): Promise<{ isDone: boolean; lines: string[] }> {
+async function sit(name: string, { stopAt, stopAtRow, startOnly, changes }: Sitting = {}): Promise<{ isDone: boolean; lines: string[] }> {
   const stop = new AbortController()
   const timeIsUp = new Error('the time is up')
   const lines: string[] = []
@@ -85,7 +90,23 @@ async function sit(name: string, { stopAt, changes }: Sitting = {}): Promise<{ i
     if (stopAt?.test(line)) stop.abort(timeIsUp)
   }
   const [out, work] = [join(folder, name, 'results'), join(folder, name, 'work')]
-  const run = { config: { ...config, ...changes }, data: await studyData(), seed: 3, out, work, commit: 'test', signal: stop.signal, say }
+  const data = await studyData()
+  const train: TrainingData = {
+    ...data.train,
+    rows(options) {
+      const rows = data.train.rows(options)
+      return {
+        row(index) {
+          if (index === stopAtRow) stop.abort(timeIsUp)
+          return rows.row(index)
+        },
+      }
+    },
+  }
+  const run = {
+    ...{ config: { ...config, ...changes }, data: { ...data, train }, seed: 3 },
+    ...{ out, work, commit: 'test', startOnly, signal: stop.signal, say },
+  }
   try {
     await runSeed({ ...run, backend: await reference() })
     return { isDone: true, lines }
@@ -146,6 +167,25 @@ test('more seeds and branches leave results as they are', () => {
   expect(studyIdentity(wider)).toBe(studyIdentity(config))
   expect(studyIdentity(wider, config.branches[1])).toBe(studyIdentity(config, config.branches[1]))
   expect(studyIdentity({ ...config, steps: 5 })).not.toBe(studyIdentity(config))
+})
+
+test('a study that was stopped in a step with a probe has that probe all the same', async () => {
+  expect((await sit('probed', { stopAtRow: 0 })).isDone).toBe(false)
+  expect((await sit('probed', { startOnly: true })).isDone).toBe(true)
+  expect(results('probed').get('start.json')).toEqual(results('whole').get('start.json'))
+})
+
+test('what was begun with other settings is not gone on with', () => {
+  const folderOf = (changes: Partial<StudyConfig>) => workFolder({ config: { ...config, ...changes }, work: folder, seed: 3 })
+  expect(folderOf({ optimizer: { ...config.optimizer, learningRate: 0.02 } })).not.toBe(folderOf({}))
+  expect(folderOf({ seeds: [1, 2] })).toBe(folderOf({}))
+})
+
+test('each topK counts in the time of a step by as many steps as it had', () => {
+  const event = (topK: number, milliseconds: number) => ({ topK, tokensPerSecond: 1e5 / milliseconds }) as StepEvent
+  const falling = [event(16, 90), event(16, 40), event(2, 70), event(2, 70), event(2, 70), event(2, 20), event(2, 20), event(2, 20)]
+  const { mean, median, quartiles } = stepTimes(falling, 100)
+  expect([mean, median, ...quartiles].map(Math.round)).toEqual([25, 20, 20, 20])
 })
 
 test('configurations that cannot be told apart are refused', () => {
