@@ -161,7 +161,9 @@ describe.skipIf(!executablePath)('in Chromium without WebGPU (PHSA_CHROMIUM name
     await page.reload()
     expect(await ask()).toBe('answered')
     await first.close()
-    await page.reload()
+    // As the documentation leads to it.
+    expect((await page.goto(`${address}index.html`))?.status()).toBe(200)
+    await page.goto(`${address}?backend=wasm`)
     await answered(page)
     expect(await ask()).toContain('Failed to fetch')
     await read(page, 'The cat sat; the dog stood. '.repeat(40))

@@ -51,7 +51,7 @@ export interface ModelContent {
 const FILE_TYPES = { f32: 'F32', bf16: 'BF16', f16: 'F16' } as const
 
 /**
- * Writes a Hugging Face folder that transformers opens; one tensor at a time is on the host. It is written under a temporary name beside its place, or within
+ * Writes a Hugging Face folder as transformers does; one tensor at a time is on the host. It is written under a temporary name beside its place, or within
  * a folder that is there, flushed, and then moved, so that a reader never sees half a file, nor weights of one save under the configuration of another; see
  * `replaceFolder` for a folder that is there already. Any failure before the move leaves what was there.
  * @throws InvalidFileError when `tokenizerFrom` has no tokenizer.json, or the files cannot be moved to their place; InvalidConfigError for `maxShardBytes`;

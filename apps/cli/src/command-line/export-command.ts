@@ -6,7 +6,7 @@ import { nonEmpty, numberBetween } from './parse-value.js'
 export function declareExport(commands: CommandSet): void {
   commands
     .add('export', {
-      summary: 'write a checkpoint as a model folder that transformers opens',
+      summary: 'write a checkpoint as a model folder of the form that transformers writes',
       description:
         'Writes the weights of a checkpoint as a Hugging Face folder, with configuration, generation settings and tokenizer, and nothing of the run. Every file of the checkpoint is hashed first: a damaged one is named and nothing is written. No GPU is needed.',
       examples: [

@@ -32,7 +32,7 @@ scope.addEventListener('install', (event) => event.waitUntil(keepAll()))
 scope.addEventListener('activate', (event) => event.waitUntil(dropOlder()))
 scope.addEventListener('fetch', (event) => {
   const { origin, pathname } = new URL(event.request.url)
-  const address = origin + pathname
+  const address = origin + pathname.replace(/\/index\.html$/, '/')
   if (event.request.method === 'GET' && addresses.has(address)) event.respondWith(answer(event.request, address))
 })
 

@@ -38,7 +38,7 @@ export interface ChoiceText {
   readonly tokenizer: Pick<TextTokenizer, 'decode'>
   /** Texts that end the answer, before the first of them. */
   readonly stop: readonly string[]
-  /** Calls of tools after which the answer ends; default 0: none are looked for. The last piece may go on behind the last of them. */
+  /** Calls of tools after which the answer ends; default 0, as infinity: none are looked for. The last piece may go on behind the last of them. */
   readonly mostCalls?: number
   /** Called for each token as it comes, before its text is certain. */
   readonly onToken?: () => void
@@ -56,7 +56,7 @@ export async function* choiceEvents(
 ): AsyncGenerator<ChoiceEvent, void, undefined> {
   const stream = new TextStream(tokenizer, request.prompt)
   const search = new StopSearch(stop)
-  const calls = mostCalls > 0 ? new ToolCalls(mostCalls) : undefined
+  const calls = mostCalls > 0 && Number.isFinite(mostCalls) ? new ToolCalls(mostCalls) : undefined
   let held: AnswerToken[] = []
   let made = 0
   let written = 0

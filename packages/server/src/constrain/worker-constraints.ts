@@ -46,7 +46,9 @@ export class WorkerConstraints implements TextConstraints {
   #start(): Worker {
     const worker = new Worker(threadScript('./constraint-worker', import.meta.url), { workerData: this.#data })
     const end = (reason: Error) => {
-      if (this.#worker === worker) this.#worker = undefined
+      // A thread exits after its error: by then another may have started, whose texts are not its own.
+      if (this.#worker !== worker) return
+      this.#worker = undefined
       for (const constraint of this.#texts.values()) constraint.fail(reason)
       this.#texts.clear()
     }

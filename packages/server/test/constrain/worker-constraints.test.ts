@@ -16,3 +16,10 @@ test('so many texts are opened at once, one more is refused; what fails gives it
     expect(reasons.every((reason) => reason instanceof Error)).toBe(true)
   }
 })
+
+test('a thread that ends after another has started fails no text of that one', async () => {
+  const failing = new WorkerConstraints({ tokenizerFolder: 'nowhere', vocabSize: 8 })
+  const reasons: unknown[] = []
+  for (let round = 0; round < 4; round++) reasons.push(await failing.open('root ::= "a"', [0]).catch(({ message }) => message))
+  expect(reasons).toEqual(Array(4).fill(expect.stringContaining('constraint-worker')))
+})

@@ -82,6 +82,8 @@ test('others come and go while a request is held, and who leaves gives the pages
   const left = answerOf(engine, constrained, { signal: controller.signal })
   await untilHeld(1)
   expect((await answerOf(engine, requestOf({ maxTokens: 3 }))).ids.length).toBe(3)
+  // Now the engine waits.
+  await turns(5)
   controller.abort()
   await expect(left).rejects.toThrow()
   await engine.drain()

@@ -105,6 +105,20 @@ test('what a step gives to many streams is told to a few at a time, and others o
   expect(told.at(-1)! - told[0]).toBeGreaterThan(16)
 })
 
+test('where the connection ends, streams that wait for their turn are told first what had arrived', async () => {
+  const { engine, channel, client, messages } = connect()
+  const streams = Array.from({ length: 100 }, () => collect(client.generate(request())))
+  const ends = Promise.allSettled(streams)
+  await until(() => engine.running === 100)
+  await sleep(20)
+  const before = messages.length
+  engine.error = new InvalidInputError('wrong')
+  engine.step()
+  while (messages.length === before) await new Promise(setImmediate)
+  channel.port1.close()
+  expect((await ends).filter((end) => end.status === 'rejected' && isPhsaError(end.reason, 'invalid-input'))).toHaveLength(100)
+})
+
 test('streams arrive whole and apart, one message a step for all of them', async () => {
   const { engine, client, messages } = connect()
   const streams = [1, 2, 3].map((tokens) => collect(client.generate(request(tokens))))

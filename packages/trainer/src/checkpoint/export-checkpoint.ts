@@ -32,7 +32,7 @@ export interface ExportedCheckpoint {
 }
 
 /**
- * Writes a checkpoint's weights as a Hugging Face folder that `transformers` opens: configuration, generation settings, tokenizer and weights, without
+ * Writes a checkpoint's weights as a Hugging Face folder of the form that `transformers` writes: configuration, generation settings, tokenizer and weights, without
  * anything of the run. All of the checkpoint is hashed first; no backend is needed, and one tensor at a time is in memory.
  * @throws InvalidFileError where there is no checkpoint or no average; DamagedCheckpointError naming the damaged file; InvalidConfigError for `out`
  */
