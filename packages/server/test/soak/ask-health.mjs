@@ -30,7 +30,10 @@ function ask() {
       resolve()
     }
     const request = get(`${workerData.url}/health`, { agent: false }, (response) => {
-      response.resume().on('end', () => end(response.statusCode === 200 ? undefined : `/health answered ${response.statusCode}`))
+      response.resume().on('close', () => {
+        if (!response.complete) end('/health: the answer was cut off')
+        else end(response.statusCode === 200 ? undefined : `/health answered ${response.statusCode}`)
+      })
     })
     request.on('error', (error) => end(`/health: ${error}`))
   })
