@@ -1,4 +1,5 @@
 import { existsSync, readdirSync, readFileSync } from 'node:fs'
+import { availableParallelism } from 'node:os'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { defineConfig } from 'vitest/config'
@@ -35,8 +36,8 @@ export default defineConfig({
   test: {
     projects: [...workspaces, 'scripts', 'benchmarks'].map(project),
     testTimeout: 60_000,
-    // The default leaves one core idle, half of a small machine.
-    maxWorkers: '100%',
+    // One more than there are cores: many tests wait for a browser, a server or another process. The default leaves one core idle, half of a small machine.
+    maxWorkers: availableParallelism() + 1,
     coverage: {
       provider: 'v8',
       include: ['packages/core/src/**/*.ts'],
