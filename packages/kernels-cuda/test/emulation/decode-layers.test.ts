@@ -17,6 +17,7 @@ import koffi from 'koffi'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { buildEmulation, missingCompiler } from './build-emulation.js'
 import { emulatedCuda } from './emulated-cuda.js'
+import { oneSequenceBatch } from './one-sequence-batch.js'
 
 const [WIDTH, INNER, HEADS, KV_HEADS, HEAD_DIM] = [1024, 3072, 16, 8, 128]
 const [PAGE_TOKENS, PAGES, BOUND, EPSILON] = [32, 80, 2e-2, 1e-6]
@@ -113,22 +114,8 @@ describe.skipIf(missing)(`all layers at once on an emulated GPU${missing ? ` (sk
     }, x)
   }
 
-  /** One sequence that has `first` keys and brings `count`. */
   function batchOf(first: number, count: number): PagedBatch {
-    const integers = (...values: number[]) => backend.memory.upload(Int32Array.from(values), [values.length])
-    const table = Int32Array.from({ length: PAGES }, (_, page) => (page * 7) % PAGES)
-    return {
-      sequences: 1,
-      queryTokens: count,
-      maxQueries: count,
-      maxKeys: PAGES * PAGE_TOKENS,
-      maxTopK: SPEC.topK,
-      queryStarts: integers(0, count),
-      keyLengths: integers(first + count),
-      pageTable: backend.memory.upload(table, [1, PAGES]),
-      topK: integers(SPEC.topK),
-      denseBelow: integers(0),
-    }
+    return oneSequenceBatch(backend.memory, { pages: PAGES, pageTokens: PAGE_TOKENS, topK: SPEC.topK, stride: 7 }, first, count)
   }
 
   function marksOf(first: number, count: number) {

@@ -12,6 +12,7 @@ import { relativeError } from '@phsa/core/testing'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { missingCompiler } from './build-emulation.js'
 import { emulatedCuda } from './emulated-cuda.js'
+import { oneSequenceBatch } from './one-sequence-batch.js'
 
 const PAGE_TOKENS = 16
 const PAGES = 64
@@ -80,22 +81,8 @@ describe.skipIf(missing)(`a step of decoding on an emulated GPU${missing ? ` (sk
     backend.paged.append(cache, rows(first, count, 1, seedOf), rows(first, count, 1, seedOf), marks(first, count), batchOf(first, count))
   }
 
-  /** One sequence that has `first` keys and brings `count`. */
   function batchOf(first: number, count: number): PagedBatch {
-    const integers = (...values: number[]) => backend.memory.upload(Int32Array.from(values), [values.length])
-    const table = Int32Array.from({ length: PAGES }, (_, page) => (page * 5) % PAGES)
-    return {
-      sequences: 1,
-      queryTokens: count,
-      maxQueries: count,
-      maxKeys: PAGES * PAGE_TOKENS,
-      maxTopK: SPEC.topK,
-      queryStarts: integers(0, count),
-      keyLengths: integers(first + count),
-      pageTable: backend.memory.upload(table, [1, PAGES]),
-      topK: integers(SPEC.topK),
-      denseBelow: integers(0),
-    }
+    return oneSequenceBatch(backend.memory, { pages: PAGES, pageTokens: PAGE_TOKENS, topK: SPEC.topK, stride: 5 }, first, count)
   }
 
   /** bf16 [count, heads, 32] that follow from each token's seed. */
