@@ -19,7 +19,7 @@ const { values, positionals } = parseArgs({
     data: { type: 'string', default: `${FOLDER}/data` },
     config: { type: 'string', default: `${FOLDER}/config.json` },
     out: { type: 'string', default: `${FOLDER}/results` },
-    work: { type: 'string', default: `${FOLDER}/work` },
+    work: { type: 'string', default: `${FOLDER}/unfinished` },
     seed: { type: 'string', multiple: true },
     branch: { type: 'string', multiple: true },
     'start-only': { type: 'boolean', default: false },
