@@ -1,6 +1,6 @@
 // The study of docs/runs/selection-study: `study` of the offline bundle starts it.
 import { parseArgs } from 'node:util'
-import { type ModelBackend, reference } from '@phsa/core'
+import { isPhsaError, type ModelBackend, reference } from '@phsa/core'
 import { cuda } from '@phsa/kernels-cuda'
 import { tfjs } from '@phsa/kernels-tfjs'
 import { programCode } from '../bench-program.js'
@@ -32,12 +32,26 @@ const { values, positionals } = parseArgs({
 const BACKENDS: Record<string, () => Promise<ModelBackend>> = { cuda: () => cuda(), tfjs: () => tfjs(), reference: () => reference() }
 const [command, train, valid] = positionals
 if (command === 'prepare' && train !== undefined && valid !== undefined) {
-  await prepareStudyData(train, valid, values.tokenizer, values.data)
+  process.exitCode = await toldInWords(async () => {
+    await prepareStudyData(train, valid, values.tokenizer, values.data)
+    return 0
+  })
 } else if (command === 'run' && values.backend in BACKENDS) {
-  process.exitCode = await programCode(run)
+  process.exitCode = await toldInWords(() => programCode(run))
 } else {
   console.error(USAGE)
   process.exit(2)
+}
+
+/** What is wrong with files or settings has a message that says it all. */
+async function toldInWords(work: () => Promise<number>): Promise<number> {
+  try {
+    return await work()
+  } catch (error) {
+    if (!isPhsaError(error) && !(error instanceof Error && 'syscall' in error)) throw error
+    console.error(error.message)
+    return 2
+  }
 }
 
 async function run(): Promise<boolean> {
@@ -52,8 +66,11 @@ async function run(): Promise<boolean> {
     process.exit(2)
   }
   const stop = new AbortController()
-  const timeIsUp = new Error('the time is up')
-  const timer = seconds === undefined ? undefined : setTimeout(() => stop.abort(timeIsUp), 1000 * Number(seconds))
+  const stopped = new Error('the study was stopped')
+  const end = () => stop.abort(stopped)
+  const timer = seconds === undefined ? undefined : setTimeout(end, 1000 * Number(seconds))
+  // A second Ctrl-C ends the process at once.
+  process.once('SIGINT', end)
   const began = performance.now()
   const say = (line: string) => console.log(`${((performance.now() - began) / 1000).toFixed(1).padStart(7)} s  ${line}`)
   try {
@@ -69,10 +86,11 @@ async function run(): Promise<boolean> {
       backend.dispose()
     }
   } catch (error) {
-    if (error !== timeIsUp) throw error
-    say('the time is up; the same command goes on')
+    if (error !== stopped) throw error
+    say('stopped; the same command goes on')
   } finally {
     clearTimeout(timer)
+    process.off('SIGINT', end)
   }
   return true
 }

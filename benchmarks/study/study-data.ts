@@ -1,6 +1,6 @@
-import { copyFileSync, mkdirSync } from 'node:fs'
+import { copyFileSync, existsSync, mkdirSync } from 'node:fs'
 import { join } from 'node:path'
-import { PunctuationTable } from '@phsa/core'
+import { InvalidFileError, PunctuationTable } from '@phsa/core'
 import { TextTokenizer } from '@phsa/model'
 import {
   type NeedleTask,
@@ -45,8 +45,11 @@ export async function prepareStudyData(train: string, valid: string, tokenizerFo
   }
 }
 
-/** Opens what `prepareStudyData` wrote. */
+/** Opens what `prepareStudyData` wrote. @throws InvalidFileError where it is not there, or damaged */
 export async function openStudyData(folder: string, { needles }: Pick<StudyConfig, 'needles'>): Promise<StudyData> {
+  if (!existsSync(join(folder, TOKENIZER_FILE))) {
+    throw new InvalidFileError(`${folder} has no data of a study; make it with: study prepare TRAIN.txt VALID.txt --data ${folder}`)
+  }
   const tokenizer = await TextTokenizer.fromFolder(folder)
   const punctuation = PunctuationTable.fromTokenizer(tokenizer.json)
   const options = { tokenizer: await tokenizerIdentity(join(folder, TOKENIZER_FILE)), punctuation }
